@@ -12,7 +12,8 @@ from pathlib import Path
 from unrolled.errors import RunError, UnavailableError
 from unrolled.quoting import shorten
 
-WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+OPTIONS = ("-std=c99", "-O2")
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 _NAMES = ("cc", "gcc", "clang")
 _SECONDS = 600
 
@@ -26,7 +27,7 @@ def find() -> tuple[str, ...] | None:
 
 
 def compiled(
-    compiler: Sequence[str], source: Path, options: Sequence[str] = ("-std=c99", "-O2")
+    compiler: Sequence[str], source: Path, options: Sequence[str] = OPTIONS
 ) -> Path:
     """Compile a program beside its source.
 

@@ -19,23 +19,30 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from unrolled import storage
 from unrolled.config import require
 from unrolled.errors import ConfigError, RunError, UnrolledError
-from unrolled.exports.c import check_language_model, compiler, language_model
+from unrolled.exports.c import (
+    check_labels,
+    check_language_model,
+    classify,
+    compiler,
+    language_model,
+    tag,
+)
 from unrolled.exports.c.agreement import Agreement, write
 from unrolled.exports.c.card import card
 from unrolled.exports.c.network import Precision
 from unrolled.exports.c.plan import Plan
 from unrolled.system import package_version
 from unrolled.tasks import TASKS
-from unrolled.text.corpus.cache import TokenStream
 from unrolled.training.checkpoint import MODEL_FILE
 from unrolled.training.run_folder import is_there
+from unrolled.wording import count_of
 
 FORMAT = "Unrolled C export, format 1"
 HOLDS: storage.Holds = {r"export\.json|README\.md|(model|weights|text|tables)\.h|main\.c": None}
@@ -142,40 +149,68 @@ def _gate_language_model(
     ids = [] if stream is None else [int(i) for i in stream.ids[:most]]
     rows = check_language_model.token_rows(tokenizer, ids)
     command = compiler.find()
-    compared = []
     if command is None:
-        how = "NumPy, from the arrays of weights.h, because there is no C compiler"
         found = check_language_model.numbers_by_numpy(plan, files["weights.h"], rows)
     else:
-        how = f"the compiled C code ({command[0]})"
         write(scratch, dict(files))
         found = check_language_model.numbers_of_program(command, scratch, rows)
     n, worst = check_language_model.check_numbers(plan, rows, found)
-    compared.append(f"{n:,} distributions of the next token")
+    compared = [f"{n:,} distributions of the next token"]
     if command is not None:
         program = compiler.compiled(command, scratch / "main.c")
         texts = check_language_model.texts_of(tokenizer, ids)
         compared += check_language_model.check_program(program, rounded, texts)
-    cost = {}
-    if stream is not None and plan.builder.precision == "int8":
-        before, after = predictor.evaluate(stream).scores, rounded.evaluate(stream).scores
-        cost = {name: (value, after[name]) for name, value in before.items()}
-    return Agreement(how, tuple(compared), worst, cost, notes)
+    cost = _cost(plan, predictor, rounded, stream)
+    return Agreement(_how(command), tuple(compared), worst, cost, notes)
 
 
-def _held_out(predictor: Any, plan: Plan) -> tuple[TokenStream | None, tuple[str, ...]]:
+def _gate_labels(
+    plan: Plan, predictor: Any, rounded: Any, files: Mapping[str, str], scratch: Path
+) -> Agreement:
+    rows, notes = _held_out(predictor, plan)
+    lines = check_labels.lines_of(predictor, rows or [])
+    command = compiler.find()
+    tags = plan.task == tag.TASK.name
+    if command is None:
+        numpy = check_labels.tag_by_numpy if tags else check_labels.classify_by_numpy
+        compared = [f"the scores of {count_of(len(lines), 'text')}"]
+        worst = numpy(plan, rounded, lines, files["weights.h"])
+    else:
+        write(scratch, dict(files))
+        if tags:
+            compared, worst = check_labels.check_tagger(plan, rounded, lines, command, scratch)
+        else:
+            exact = (*compiler.OPTIONS, "-DDIGITS=9")
+            program = compiler.compiled(command, scratch / "main.c", exact)
+            compared, worst = check_labels.check_classifier(rounded, lines, program)
+    return Agreement(_how(command), tuple(compared), worst, _cost(plan, predictor, rounded, rows), notes)
+
+
+def _how(command: Sequence[str] | None) -> str:
+    if command is None:
+        return "NumPy, from the arrays of weights.h, because there is no C compiler"
+    return f"the compiled C code ({command[0]})"
+
+
+def _cost(plan: Plan, predictor: Any, rounded: Any, part: Any) -> dict[str, tuple[float, float]]:
+    """The scores on the validation part, with the model's weights and with the rounded ones."""
+    if part is None or plan.builder.precision == "float32":
+        return {}
+    before, after = (each.evaluate(part).scores for each in (predictor, rounded))
+    return {name: (value, after[name]) for name, value in before.items()}
+
+
+def _held_out(predictor: Any, plan: Plan) -> tuple[Any, tuple[str, ...]]:
     """The validation part, or why it cannot be read."""
     try:
         return predictor.held_out("valid"), ()
     except UnrolledError as error:
         if plan.builder.precision == "int8":
             raise RunError(
-                f"int8 has to state what it costs on the validation part, which cannot be read ({error}); "
-                "make it readable, or use --precision float32"
+                "int8 has to state what it costs on the validation part, which cannot be read "
+                f"({error}); make it readable, or use --precision float32"
             ) from None
-        return None, (
-            f"The validation part could not be read, so no held-out text was compared: {error}.",
-        )
+        return None, (f"No held-out text was compared, as it cannot be read: {error}",)
 
 
 def _record(plan: Plan, predictor: Any, agreement: Agreement) -> dict[str, Any]:
@@ -216,6 +251,8 @@ def _write(path: Path, files: Mapping[str, str]) -> None:
 
 
 _EXPORTS: Mapping[str, tuple[Planner, Gate]] = {
-    "language_model": (language_model.plan, _gate_language_model),
+    language_model.TASK.name: (language_model.plan, _gate_language_model),
+    classify.TASK.name: (classify.plan, _gate_labels),
+    tag.TASK.name: (tag.plan, _gate_labels),
 }
 """By the name of a task."""

@@ -63,6 +63,11 @@ class Text:
     longest_word: int = 0
     merge_type: str = ""
 
+    @property
+    def has_letters(self) -> bool:
+        """Whether there is a vocabulary of characters."""
+        return any(table.name == "text_points" for table in self.tables)
+
     def with_tables(self, tables: Sequence[Table]) -> Text:
         """The same with more tables."""
         return replace(self, tables=(*self.tables, *tables))
@@ -94,7 +99,7 @@ def text_of(tokenizer: Tokenizer, in_word: Callable[[str], bool] | None = None) 
     if kind == "bpe":
         tables += _byte_pairs(tokenizer)
     elif kind == "char":
-        tables += _characters(tokenizer)
+        tables += letters(tokenizer)
     else:
         words = _written(tokenizer)
         longest = max(map(len, words), default=1)
@@ -107,7 +112,7 @@ def text_of(tokenizer: Tokenizer, in_word: Callable[[str], bool] | None = None) 
         tuple(classes),
         tuple(tables),
         longest,
-        literals.integer_type(len(tokenizer)),
+        literals.integer_type(max([len(tokenizer), *(table.size for table in tables[-1:])])),
     )
 
 
@@ -123,7 +128,7 @@ def _classes(kind: str) -> dict[str, tuple[characters.Range, ...]]:
 
 
 def _ranges(name: str, ranges: Sequence[characters.Range]) -> Table:
-    return _structs("struct text_range", name, ranges, f"TEXT_N_{name.upper()}")
+    return _structs("struct text_range", f"all_{name}", ranges, f"TEXT_N_{name.upper()}")
 
 
 def _structs(type_: str, name: str, values: Sequence[Sequence[int]], macro: str) -> Table:
@@ -154,7 +159,8 @@ def _written(tokenizer: Tokenizer) -> list[str]:
     return tokenizer.tokens(range(len(SPECIALS), len(tokenizer)))
 
 
-def _characters(tokenizer: Tokenizer) -> tuple[Table, ...]:
+def letters(tokenizer: Tokenizer) -> tuple[Table, ...]:
+    """The table of a vocabulary of characters."""
     found = sorted(
         (ord(character), place)
         for place, character in enumerate(_written(tokenizer), start=len(SPECIALS))

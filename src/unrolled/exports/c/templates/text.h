@@ -125,7 +125,7 @@ static inline int text_is_in(uint32_t point, const struct text_range *ranges, lo
 }
 
 //%   for name in text.classes
-#define TEXT_IS_{{ name | upper }}(point) text_is_in((point), text_{{ name }}, TEXT_N_{{ name | upper }})
+#define TEXT_IS_{{ name | upper }}(point) text_is_in((point), text_all_{{ name }}, TEXT_N_{{ name | upper }})
 //%   endfor
 
 //% endif
@@ -303,13 +303,13 @@ static inline long text_normalize(const uint32_t *points, long n, uint32_t *norm
     return text_compose_all(points, n, normal, most);
 //% endif
 }
-//% if text.kind == "char"
+//% if text.has_letters
 
 
 /* Characters */
 
 /* The id of a character. */
-static inline int32_t text_id_of(uint32_t point)
+static inline int32_t text_letter_of(uint32_t point)
 {
     long low = 0, high = TEXT_N_POINTS - 1;
     while (low < high) {
@@ -321,13 +321,15 @@ static inline int32_t text_id_of(uint32_t point)
     }
     return text_points[low] == point ? (int32_t)text_point_ids[low] : TEXT_UNKNOWN;
 }
+//% endif
+//% if text.kind == "char"
 
 /* The ids of a normalized text. Return their number. */
 static inline long text_encode(const uint32_t *points, long n, int32_t *ids)
 {
     long i;
     for (i = 0; i < n; i++)
-        ids[i] = text_id_of(points[i]);
+        ids[i] = text_letter_of(points[i]);
     return n;
 }
 //% endif
