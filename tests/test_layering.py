@@ -46,6 +46,7 @@ ORDER = (
     "data_report",
     "exports",
     "predictors",
+    "exports",
     "inspect",
     "comparison",
     "doctor",

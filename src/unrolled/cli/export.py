@@ -7,43 +7,76 @@ from typing import Literal
 
 from unrolled.cli.app import app
 from unrolled.cli.options import print_message
+from unrolled.errors import ConfigError
 from unrolled.quoting import shell_command
 
+Precision = Literal["float32", "float16", "int8"]
 
-@app.command(usage="Usage: unrolled export RUN --onnx FOLDER [OPTIONS]")
+
+@app.command(usage="Usage: unrolled export RUN (--onnx FOLDER | --c FOLDER) [OPTIONS]")
 def export(
     run: Path,
     /,
     *,
-    onnx: Path,
-    precision: Literal["float32", "float16", "int8"] = "float32",
+    onnx: Path | None = None,
+    c: Path | None = None,
+    precision: Precision = "float32",
     force: bool = False,
 ) -> None:
-    """Write a trained run as ONNX graphs, which run without Unrolled and PyTorch.
+    """Write a trained run in a form that needs neither Unrolled nor PyTorch: ONNX graphs, or C code.
 
-    The folder contains the graphs, the vocabularies, the settings, a model card, and infer.py, a
-    program that predicts with NumPy, tokenizers and ONNX Runtime. It appears only if the graphs compute
-    what the model computes and infer.py gives the same answers. 'unrolled predict' and 'unrolled
-    evaluate' take it like a run.
+    Its answers are compared with those of the model before the folder appears; if they differ, nothing
+    is written. An ONNX folder contains the graphs, the vocabularies, the settings, a model card, and
+    infer.py, a program that predicts with NumPy, tokenizers and ONNX Runtime; 'unrolled predict' and
+    'unrolled evaluate' take it like a run. A C folder contains a network without memory allocation
+    (model.h), its weights, and a program that reads standard input (main.c).
 
     Args:
         run: folder of a trained model, written by 'unrolled train'.
-        onnx: the new folder.
-        precision: how weights are stored: float16 takes half the space of float32, int8 a quarter. All is
-            computed in float32. What rounding costs on the validation part is printed and on the model
-            card.
+        onnx: new folder for ONNX graphs.
+        c: new folder for C code; for language_model with characters, classify and tag.
+        precision: how weights are stored: float16 (only with --onnx) takes half the space of float32, int8
+            a quarter. What rounding costs on the validation part is printed and on the model card.
         force: replace an earlier export.
     """
+    if (onnx is None) == (c is None):
+        raise ConfigError("give one new folder, --onnx FOLDER or --c FOLDER")
+    if onnx is not None:
+        _export_onnx(run, onnx, precision, force)
+    elif c is not None:
+        _export_c(run, c, precision, force)
+
+
+def _export_onnx(run: Path, folder: Path, precision: Precision, force: bool) -> None:
     from unrolled.cli.work import reported_on_stderr
     from unrolled.predictors.exporting import export_onnx
 
     with reported_on_stderr():
-        agreement = export_onnx(run, onnx, precision, force=force)
-    print_message(f"wrote {onnx}", prefix="")
+        agreement = export_onnx(run, folder, precision, force=force)
+    print_message(f"wrote {folder}", prefix="")
     print(
         f"largest difference of a score {agreement.largest:.1e}, {agreement.n_answers} answers compared, "
         f"on {agreement.inputs}"
     )
     for name, (before, after) in agreement.scores.items():
         print(f"{name}: {before:.4f} in float32, {after:.4f} in {precision}")
-    print(f"try: {shell_command('python', onnx / 'infer.py')}")
+    print(f"try: {shell_command('python', folder / 'infer.py')}")
+
+
+def _export_c(run: Path, folder: Path, precision: Precision, force: bool) -> None:
+    from unrolled.exports.c import export_c
+    from unrolled.exports.c.export import check_free
+    from unrolled.predictors.load import load
+
+    if precision == "float16":
+        raise ConfigError("--precision float16 is for --onnx; C code has float32 or int8")
+    check_free(folder)
+    agreement = export_c(load(run), folder, precision)
+    print(f"wrote {folder}; its answers agree with the model's, compared by {agreement.how}:")
+    for each in agreement.compared:
+        print(f"  {each}")
+    print(f"  largest difference of a number {agreement.worst:.1e}")
+    for name, (before, after) in agreement.cost.items():
+        print(f"  {name} on the validation part: {before:.4f}, with int8 {after:.4f}")
+    for note in agreement.notes:
+        print_message(note)

@@ -1,1 +1,1 @@
-"""Trained runs as ONNX graphs, built node by node and compared with the model before they are written."""
+"""Trained runs in other forms, compared with the model before they are written."""

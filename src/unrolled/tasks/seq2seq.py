@@ -39,7 +39,6 @@ from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
-from unrolled.tasks.ensemble import DecoderEnsemble
 from unrolled.tasks.predictions import Answer, Prediction
 from unrolled.tasks.pretraining import check_pretrained_settings, language_model_encoder
 from unrolled.tasks.seq2seq_data import (

@@ -1,0 +1,3 @@
+"""Trained runs as C: a network without allocation, its weights as constants, and a program."""
+
+from unrolled.exports.c.export import export_c

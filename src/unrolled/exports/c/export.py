@@ -1,0 +1,260 @@
+"""Write a trained run as C, after checking that the C code answers as the model does.
+
+The folder of an export:
+
+    model.h       the network: its state, one step, what comes out; no allocation, only the mathematics library
+    weights.h     its weights, as constants
+    text.h        text as tokens
+    tables.h      the vocabulary, and tables of Unicode
+    main.c        a program that reads standard input and answers as `unrolled` does
+    README.md     how to use it, what was compared, sizes
+    export.json   the same for programs, with the checksum of the run's weights
+
+It is written as a whole, and only if the answers agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from unrolled import storage
+from unrolled.config import require
+from unrolled.errors import ConfigError, RunError, UnrolledError
+from unrolled.exports.c import (
+    check_labels,
+    check_language_model,
+    classify,
+    compiler,
+    language_model,
+    tag,
+)
+from unrolled.exports.c.agreement import Agreement, write
+from unrolled.exports.c.card import card
+from unrolled.exports.c.network import Precision
+from unrolled.exports.c.plan import Plan
+from unrolled.system import package_version
+from unrolled.tasks import TASKS
+from unrolled.training.checkpoint import MODEL_FILE
+from unrolled.training.run_folder import is_there
+from unrolled.wording import count_of
+
+FORMAT = "Unrolled C export, format 1"
+HOLDS: storage.Holds = {r"export\.json|README\.md|(model|weights|text|tables)\.h|main\.c": None}
+"""The files of an export."""
+
+MOST_NUMBERS = 8_000_000
+"""Weights of the largest model that is written as C."""
+
+Planner = Callable[[Any, Precision], Plan]
+Gate = Callable[[Plan, Any, Any, Mapping[str, str], Path], Agreement]
+
+
+def export_c(
+    predictor: Any, folder: str | os.PathLike[str], precision: Precision = "float32"
+) -> Agreement:
+    """Write a trained run as C.
+
+    Args:
+        predictor: the run, as `unrolled.load` returns it.
+        folder: the new folder.
+        precision: "float32", or "int8": weights as integers of 8 bits, with a scale for each row.
+
+    Returns:
+        What was compared.
+
+    Raises:
+        ConfigError: the run cannot be written as C; the message says why, and what to do instead.
+        RunError: the folder is in the way or cannot be written; the C code does not compile, or does not
+            answer as the model does; nothing is written then. With int8: the validation part cannot be
+            read, so that the cost of rounding is not known.
+    """
+    require(precision in get_args(Precision), "precision", "'float32' or 'int8'", precision)
+    path = Path(os.path.realpath(folder))
+    check_free(path)
+    task = predictor.task
+    planner, gate = _of_task(task)
+    check_size(predictor.model)
+    plan = planner(predictor, precision)
+    name = predictor.folder.resolve().name if predictor.folder is not None else task.name
+    title = f"The model '{name}' ({task.name}), written by Unrolled."
+    files = plan.files(title)
+    rounded = type(predictor)(
+        predictor.recipe, task, predictor.tokenizers, plan.model.eval(), predictor.folder
+    )
+    with tempfile.TemporaryDirectory(prefix="unrolled-") as scratch:
+        agreement = gate(plan, predictor, rounded, files, Path(scratch))
+    files["README.md"] = card(plan, title, files, agreement)
+    files["export.json"] = json.dumps(_record(plan, predictor, agreement), indent=1) + "\n"
+    _write(path, files)
+    return agreement
+
+
+def check_free(path: Path) -> None:
+    """Check that an export can be written to a path.
+
+    Raises:
+        RunError: something is there.
+    """
+    if is_there(path):
+        raise RunError(f"{path} exists and is not replaced; remove it, or choose another folder")
+    if storage.is_link(path):
+        raise RunError(f"{path} is a link; choose another folder")
+
+
+def check_size(model: Any) -> None:
+    """Refuse models that no compiler can take.
+
+    Raises:
+        ConfigError: it has too many weights.
+    """
+    n = sum(parameter.numel() for parameter in model.parameters())
+    if n > MOST_NUMBERS:
+        raise ConfigError(
+            f"the model has {n:,} parameters, and C source of more than {MOST_NUMBERS:,} numbers takes "
+            "compilers too much memory; export with --onnx"
+        )
+
+
+def _of_task(task: Any) -> tuple[Planner, Gate]:
+    """What plans and checks the runs of a task.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if TASKS.get(task.name) is not task:
+        raise ConfigError(
+            f"'{task.name}' is a task of your own, whose model cannot be written as C, because its "
+            "equations are not known; use the model in Python"
+        )
+    if task.name not in _EXPORTS:
+        raise ConfigError(
+            f"runs of task '{task.name}' cannot be exported as C, only those of {', '.join(_EXPORTS)}; "
+            "export with --onnx"
+        )
+    return _EXPORTS[task.name]
+
+
+def _gate_language_model(
+    plan: Plan, predictor: Any, rounded: Any, files: Mapping[str, str], scratch: Path
+) -> Agreement:
+    stream, notes = _held_out(predictor, plan)
+    tokenizer = predictor.tokenizers["text"]
+    most = check_language_model.n_rows_that_fit(len(tokenizer))
+    ids = [] if stream is None else [int(i) for i in stream.ids[:most]]
+    rows = check_language_model.token_rows(tokenizer, ids)
+    command = compiler.find()
+    if command is None:
+        found = check_language_model.numbers_by_numpy(plan, files["weights.h"], rows)
+    else:
+        write(scratch, dict(files))
+        found = check_language_model.numbers_of_program(command, scratch, rows)
+    n, worst = check_language_model.check_numbers(plan, rows, found)
+    compared = [f"{n:,} distributions of the next token"]
+    if command is not None:
+        program = compiler.compiled(command, scratch / "main.c")
+        texts = check_language_model.texts_of(tokenizer, ids)
+        compared += check_language_model.check_program(program, rounded, texts)
+    cost = _cost(plan, predictor, rounded, stream)
+    return Agreement(_how(command), tuple(compared), worst, cost, notes)
+
+
+def _gate_labels(
+    plan: Plan, predictor: Any, rounded: Any, files: Mapping[str, str], scratch: Path
+) -> Agreement:
+    rows, notes = _held_out(predictor, plan)
+    lines = check_labels.lines_of(predictor, rows or [])
+    command = compiler.find()
+    tags = plan.task == tag.TASK.name
+    if command is None:
+        numpy = check_labels.tag_by_numpy if tags else check_labels.classify_by_numpy
+        compared = [f"the scores of {count_of(len(lines), 'text')}"]
+        worst = numpy(plan, rounded, lines, files["weights.h"])
+    else:
+        write(scratch, dict(files))
+        if tags:
+            compared, worst = check_labels.check_tagger(plan, rounded, lines, command, scratch)
+        else:
+            exact = (*compiler.OPTIONS, "-DDIGITS=9")
+            program = compiler.compiled(command, scratch / "main.c", exact)
+            compared, worst = check_labels.check_classifier(rounded, lines, program)
+    return Agreement(
+        _how(command), tuple(compared), worst, _cost(plan, predictor, rounded, rows), notes
+    )
+
+
+def _how(command: Sequence[str] | None) -> str:
+    if command is None:
+        return "NumPy, from the arrays of weights.h, because there is no C compiler"
+    return f"the compiled C code ({command[0]})"
+
+
+def _cost(plan: Plan, predictor: Any, rounded: Any, part: Any) -> dict[str, tuple[float, float]]:
+    """The scores on the validation part, with the model's weights and with the rounded ones."""
+    if part is None or plan.builder.precision == "float32":
+        return {}
+    before, after = (each.evaluate(part).scores for each in (predictor, rounded))
+    return {name: (value, after[name]) for name, value in before.items()}
+
+
+def _held_out(predictor: Any, plan: Plan) -> tuple[Any, tuple[str, ...]]:
+    """The validation part, or why it cannot be read."""
+    try:
+        return predictor.held_out("valid"), ()
+    except UnrolledError as error:
+        if plan.builder.precision == "int8":
+            raise RunError(
+                "int8 has to state what it costs on the validation part, which cannot be read "
+                f"({error}); make it readable, or use --precision float32"
+            ) from None
+        return None, (f"No held-out text was compared, as it cannot be read: {error}",)
+
+
+def _record(plan: Plan, predictor: Any, agreement: Agreement) -> dict[str, Any]:
+    weights = None
+    if predictor.folder is not None:
+        content = (predictor.folder / MODEL_FILE).read_bytes()
+        weights = hashlib.sha256(content).hexdigest()
+    return {
+        "format": FORMAT,
+        "task": plan.task,
+        "precision": plan.builder.precision,
+        "sha256_of_model": weights,
+        "bytes_of_weights": plan.builder.n_bytes,
+        "bytes_of_state": plan.state_bytes,
+        "compared_by": agreement.how,
+        "compared": list(agreement.compared),
+        "largest_difference": agreement.worst,
+        "validation": {name: list(values) for name, values in agreement.cost.items()},
+        "notes": list(agreement.notes),
+        "unrolled": package_version(),
+    }
+
+
+def _write(path: Path, files: Mapping[str, str]) -> None:
+    """Write the files of an export as a whole."""
+    with storage.locked(path), storage.writing(path, "export again"):
+        check_free(path)
+        partial = storage.partial(path)
+        storage.remove(partial, HOLDS)
+        try:
+            storage.new_folder(partial)
+            for name, text in files.items():
+                storage.write_whole(partial / name, text.encode("utf-8"), "export again")
+            storage.commit(path, HOLDS)
+        except BaseException:
+            storage.remove(partial, HOLDS)
+            raise
+
+
+_EXPORTS: Mapping[str, tuple[Planner, Gate]] = {
+    language_model.TASK.name: (language_model.plan, _gate_language_model),
+    classify.TASK.name: (classify.plan, _gate_labels),
+    tag.TASK.name: (tag.plan, _gate_labels),
+}
+"""By the name of a task."""
