@@ -46,7 +46,6 @@ ORDER = (
     "data_report",
     "exports",
     "predictors",
-    "exports",
     "inspect",
     "comparison",
     "doctor",
