@@ -53,6 +53,26 @@ def test_another_score_needs_no_new_runs(compared: Made, tmp_path: Path, capsys)
     assert read_plan(tmp_path / "copy").score == "macro_f1"
 
 
+def test_the_page_keeps_the_command_that_planned_it(tiny: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    words = [
+        "compare",
+        str(tiny),
+        "--over",
+        "model.cell=gru,lstm",
+        "--seeds",
+        "1",
+        "--out",
+        str(out),
+    ]
+    for arguments in (words, ["compare", "--out", str(out)]):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["unrolled", *arguments])
+            assert cli.main(arguments) == 0
+        page = (out / "report.html").read_text(encoding="utf-8")
+        assert "--over model.cell=gru,lstm --seeds 1" in page
+
+
 def test_a_finished_comparison_is_recorded(compared: Made, tmp_path: Path, capsys) -> None:
     record = tmp_path / "results.jsonl"
     words = ["compare", "--out", str(compared.folder), "--record", str(record)]

@@ -155,6 +155,7 @@ def _plan_of(
         tune=tuple(tune),
         match=() if no_match else solved_settings(chosen),
         threads=threads,
+        command=shell_command("unrolled", *sys.argv[1:]),
     )
 
 
@@ -176,7 +177,7 @@ def _compare(plan: Plan, out: Path, jobs: int, cluster: str | None, record: Path
     runner: Runner = LocalRunner(jobs) if cluster is None else ClusterRunner(cluster)
     view = CompareView(out)
     follow(
-        compare(plan, out, runner, shell_command("unrolled", *sys.argv[1:])),
+        compare(plan, out, runner),
         view,
         console=default_console(),
         resume=(out / PLAN_FILE, shell_command("unrolled", "compare", "--out", out)),

@@ -89,16 +89,13 @@ class Compared:
 Event = Begun | Waiting | Updated | Compared
 
 
-def compare(
-    plan: Plan, out: Path, runner: Runner, command: str = ""
-) -> Generator[Event, None, None]:
+def compare(plan: Plan, out: Path, runner: Runner) -> Generator[Event, None, None]:
     """Make the runs of a comparison that are missing, and write its results.
 
     Args:
         plan: what is compared.
         out: folder of the comparison, new or with some of its runs.
         runner: what makes the runs; it is closed at the end.
-        command: the command, for the page.
 
     Raises:
         ConfigError: the plan contradicts itself, or the folder holds something else.
@@ -114,12 +111,12 @@ def compare(
         write_plan(out, plan)
         write_sizes(sizing, out)
         grid = Grid(plan, sizing, out)
-        data, costs = _write(grid, command)
+        data, costs = _write(grid)
         yield Begun(plan, sizing, grid.n_done, grid.n_runs, data, costs)
         if grid.n_done < grid.n_runs:
             for event in make_runs(grid, runner):
                 if isinstance(event, RunEnded):
-                    data, costs = _write(grid, command)
+                    data, costs = _write(grid)
                     yield Updated(event, data, costs)
                 else:
                     yield event
@@ -147,12 +144,12 @@ def scores_of(task: AnyTask) -> list[str]:
     return [name for name in task.metrics if name != "loss"]
 
 
-def _write(grid: Grid, command: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _write(grid: Grid) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write all results."""
     data, costs = compared(grid), costs_of(grid)
     texts = {
         CSV_FILE: report.csv_of(data, costs),
-        PAGE_FILE: report.page_of(data, costs, command),
+        PAGE_FILE: report.page_of(data, costs, grid.plan.command),
     }
     for name, text in texts.items():
         storage.write_whole(

@@ -57,6 +57,7 @@ class Plan:
         match: the widths that are solved so that all variants have equal parameters; () for none.
         score: the score that is compared; "" for the usual one of the task.
         threads: CPU threads of each run.
+        command: the command that planned it, for the page.
     """
 
     recipe: object
@@ -66,6 +67,7 @@ class Plan:
     match: tuple[str, ...] = ("model.hidden_size",)
     score: str = ""
     threads: config.Threads = 1
+    command: str = ""
 
     def __post_init__(self) -> None:
         config.check_fields(self, "")

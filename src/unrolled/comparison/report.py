@@ -288,13 +288,15 @@ def _difference_rows(data: Json) -> list[list[str]]:
         if each["value"] is None:
             continue
         entry = {"mean": each["value"], "low": each["low"], "high": each["high"]}
-        p, corrected = (
-            "–" if each[name] is None else f"{each[name]:.4f}" for name in ("p", "p_corrected")
-        )
+        p, corrected = (_p_shown(each[name]) for name in ("p", "p_corrected"))
         claimed = "yes" if each["differs"] else "no"
         shown = with_minus(interval_shown(entry, data["score"]))
         rows.append([f"{each['a']} − {each['b']}", shown, str(each["n"]), p, corrected, claimed])
     return rows
+
+
+def _p_shown(p: float | None) -> str:
+    return "–" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def _run_rows(data: Json, costs: Json) -> list[list[str]]:
