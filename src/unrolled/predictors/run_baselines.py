@@ -135,7 +135,7 @@ def affordable(
     >>> affordable(TASK, 10_000, 2), affordable(TASK, 6_000_000, 2), affordable(TASK, 60_000_000, 2)
     ((('nb_svm', 'bigrams'), 1.0), (('nb_svm',), 1.0), (('nb_svm',), 0.14285714285714285))
     """
-    names = AUTOMATIC[task.by_token]
+    names: tuple[str, ...] = AUTOMATIC[task.by_token]
     while len(names) > 1 and sum(_times(names, n_tokens, n_labels)) > seconds:
         names = names[:1]
     by_time = seconds / max(sum(_times(names, n_tokens, n_labels)), 1e-9)

@@ -411,7 +411,7 @@ def load_ensemble(
 
 def _as_json(buffer: Tensor) -> Any:
     """A buffer as numbers; −∞ as null, as JSON has no infinity."""
-    value = buffer.tolist()
+    value: Any = buffer.tolist()
     return None if value == -math.inf else value
 
 
