@@ -248,9 +248,15 @@ def _plan(
     return BaselinePlan(names, metric, len(inputs), n_tokens, tuple(seconds))
 
 
+def saved_baselines(run: Path) -> list[Path]:
+    """The folders of the baselines of a run, without what a killed process left behind."""
+    folders = sorted((run / BASELINES_FOLDER).glob("*/"))
+    return [folder for folder in folders if not folder.name.startswith(".")]
+
+
 def load_run_baselines(run: Path) -> dict[str, Any]:
     """The baselines that `fit_run_baselines` saved in a run, by name; {} if there are none."""
-    folders = sorted((run / BASELINES_FOLDER).glob("*/"))
+    folders = saved_baselines(run)
     if not folders:
         return {}
     from unrolled.baselines import load_baseline
@@ -267,7 +273,7 @@ def read_run_baseline(run: Path, name: str | None = None) -> tuple[Any, dict[str
     from unrolled.baselines.model import read_folder
     from unrolled.baselines.tagging import load_baseline
 
-    folders = {folder.name: folder for folder in sorted((run / BASELINES_FOLDER).glob("*/"))}
+    folders = {folder.name: folder for folder in saved_baselines(run)}
     if not folders:
         raise ConfigError(
             f"{run} has no baselines; fit them: {shell_command('unrolled', 'train')} --resume --out "
