@@ -21,7 +21,7 @@ from unrolled.cli.baseline_view import print_baselines
 from unrolled.errors import ConfigError, missing_package
 from unrolled.metrics.intervals import Comparison, paired_bootstrap
 from unrolled.predictors.closing import Closing
-from unrolled.predictors.run_baselines import affordable, baseline_inputs
+from unrolled.predictors.run_baselines import affordable, baseline_inputs, load_run_baselines
 from unrolled.tasks import TASKS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -195,6 +195,11 @@ def test_a_resumed_run_keeps_its_baselines(run: Path, tmp_path: Path, capsys) ->
     printed = capsys.readouterr().out
     assert "event=baselines" not in printed
     assert "event=comparison" in printed
+    (copy / "baselines" / "bigrams").rename(copy / "baselines" / ".bigrams.partial")  # a kill
+    assert list(load_run_baselines(copy)) == ["nb_svm"]
+    assert cli.main(["train", "--resume", "--out", str(copy)]) == 0
+    assert "event=baseline name=bigrams" in capsys.readouterr().out
+    assert sorted(path.name for path in (copy / "baselines").iterdir()) == ["bigrams", "nb_svm"]
 
 
 def test_no_baselines_are_fitted_if_none_are_wanted(tmp_path: Path, capsys) -> None:

@@ -169,12 +169,13 @@ def test_chosen_baselines_are_fitted_and_announced(project: Path, tmp_path: Path
     )
     assert not out.exists()
     assert cli.main([*arguments, "--out", str(out), "--baselines", "nb_svm,majority"]) == 0
-    printed = capsys.readouterr().out.splitlines()[-3:]
+    *_, last = printed = capsys.readouterr().out.splitlines()[-4:]
+    assert last.startswith("event=comparison metric=accuracy model=")
     assert re.fullmatch(
         r'event=baselines fitting="majority, nb_svm" rows=\d+ tokens=\d+ expected_seconds=1',
         printed[0],
     )
-    assert [line.split()[:2] for line in printed[1:]] == [
+    assert [line.split()[:2] for line in printed[1:-1]] == [
         ["event=baseline", "name=majority"],
         ["event=baseline", "name=nb_svm"],
     ]
@@ -200,7 +201,7 @@ def test_baselines_are_announced_within_the_width_of_a_terminal(
     assert cli.main(train) == 0
     terminal = io.StringIO()
     console = Console(file=terminal, force_terminal=True, width=40, highlight=False)
-    monkeypatch.setattr("unrolled.cli.screen.default_console", lambda: console)
+    monkeypatch.setattr("unrolled.cli.baseline_view.default_console", lambda: console)
     print_baselines(run, ["majority"])
     lines = terminal.getvalue().splitlines()
     assert lines[0] == "baselines: fitting majority on 28 rows,"

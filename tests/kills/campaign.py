@@ -65,14 +65,15 @@ class Kind:
         return ["train", "--data", file, *self.options, *TRAINING, *more]
 
 
+LABELS = (*SMALL, "--baselines", "none")
 VECTORS = ("--size", "5", "--min-count", "1", "--epochs", "6", "--save-every-n-seconds", "0")
 KINDS = {
     "translate": Kind("pairs.tsv", TRANSLATE),
     "translate, chrf": Kind("pairs.tsv", (*TRANSLATE, "--training.metric", "chrf")),
     "language_model": Kind("text.txt", ("--task", "language_model", *SMALL, "--data.n_rows", "2")),
-    "classify": Kind("classify.tsv", ("--task", "classify", *SMALL)),
-    "tag": Kind("tag.conll", ("--task", "tag", *SMALL, "--model.char_size", "4")),
-    "pair": Kind("pair.tsv", ("--task", "pair", *SMALL)),
+    "classify": Kind("classify.tsv", ("--task", "classify", *LABELS)),
+    "tag": Kind("tag.conll", ("--task", "tag", *LABELS, "--model.char_size", "4")),
+    "pair": Kind("pair.tsv", ("--task", "pair", *LABELS)),
     "vectors": Kind("text.txt", VECTORS, is_vectors=True),
     "vectors, memory": Kind("text.txt", (*VECTORS, "--memory", "100MB"), is_vectors=True),
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toy_step_model import Toy
 
 import unrolled
 from unrolled import cli, storage
@@ -17,6 +18,9 @@ from unrolled.comparison.run_list import facts_of
 from unrolled.errors import ConfigError, RunError
 from unrolled.inspect.attribution import explain_words
 from unrolled.metrics.multi_label import choose_thresholds
+from unrolled.samples import expressions
+from unrolled.samples.shop import generator as shop
+from unrolled.tasks.ensemble import JointState, JointSteps
 from unrolled.training.checkpoint import load_tensors
 from unrolled.training.ensemble import EnsembleFinished, MemberStarted, fit_ensemble
 from unrolled.training.events import Evaluated, Finished, Saved, Step
@@ -310,6 +314,45 @@ def mean_log_prob(parts: list, text: str, answer) -> float:
             log_p = part.model.head.logits(output.hidden[0]).log_softmax(1)
         p_NT.append([float(log_p[t, id_].exp()) for t, id_ in enumerate(wanted)])
     return float(np.log(np.mean(p_NT, 0)).sum())
+
+
+@pytest.mark.parametrize("task", ["sql", "code"])
+def test_queries_and_code_are_searched_together(tmp_path: Path, task: str) -> None:
+    pytest.importorskip("llguidance")
+    if task == "sql":
+        shop.write(tmp_path, shop.generate(n=60))
+    else:
+        expressions.write(tmp_path, expressions.generate(60, 5, 5))
+    parts = {part: [str(tmp_path / f"{part}.tsv")] for part in ("train", "valid", "test")}
+    sizes = {"embedding_size": 8, "encoder_size": 8, "hidden_size": 16}
+    training = {"max_steps": 2, "valid_sentences": 2, "device": "cpu"}
+    mapping = {"task": task, "data": parts, "model": sizes, "training": training}
+    list(fit_ensemble(Recipe.from_mapping(mapping, unrolled.TASKS), tmp_path / "run", 2))
+    model = unrolled.load(tmp_path / "run")
+    assert model.evaluate(model.held_out("test")[:2]).total.n_sentences == 2
+    record = json.loads((tmp_path / "run" / "ensemble.json").read_text(encoding="utf-8"))
+    assert record["derived"].keys() == ({"least_log_prob"} if task == "sql" else set())
+
+
+def test_joint_steps_average_and_move_together() -> None:
+    toys = [Toy(11, seed=seed) for seed in (3, 4, 5)]
+    joint = JointSteps(tuple(toys))
+    state = JointState(tuple(toy.start(2) for toy in toys))
+    tokens = torch.tensor([[4], [7]])
+    for move in (None, "reorder", "keep"):
+        if move == "reorder":
+            order = torch.tensor([[0, 0], [0, 0]])
+            state, tokens = state.reorder(order), torch.tensor([[5, 6], [8, 9]])
+        if move == "keep":
+            state, tokens = state.keep(torch.tensor([1])), torch.tensor([[4, 10]])
+        each = [toy.step(tokens, one) for toy, one in zip(toys, state.states, strict=True)]
+        logits, state, attention = joint.step(tokens, state)
+        mean = torch.stack([one.softmax(2) for one, _, _ in each]).mean(0)
+        torch.testing.assert_close(logits.exp(), mean, rtol=0, atol=1e-12)
+        assert len(state.states) == 3
+        if attention is not None:
+            weights = torch.stack([one for _, _, one in each]).mean(0)
+            torch.testing.assert_close(attention, weights, rtol=0, atol=1e-12)
 
 
 def test_language_models_have_no_ensembles(tmp_path: Path, capsys) -> None:

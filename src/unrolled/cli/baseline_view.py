@@ -91,16 +91,23 @@ def close_training(run: Path, task: Any, names: Names) -> None:
 def _close_labels(run: Path, names: Names) -> None:
     from unrolled.baselines.sklearn_models import Scikit
     from unrolled.predictors.load import load_labels
-    from unrolled.predictors.run_baselines import BASELINES_FOLDER
+    from unrolled.predictors.run_baselines import saved_baselines
 
     Scikit.load()
     predictor = load_labels(run)
     parts = predictor.parts()
     if names is not None:
         print_baselines(predictor, names, parts=parts)
-    elif not any((run / BASELINES_FOLDER).glob("*/")):  # those of a resumed run are there
+    elif not saved_baselines(run) or _was_killed(run):  # those of a resumed run are there
         print_baselines(predictor, parts=parts, is_automatic=True)
     print_closing(predictor, parts)
+
+
+def _was_killed(run: Path) -> bool:
+    """Whether a process was killed while it saved a baseline of a run."""
+    from unrolled.predictors.run_baselines import BASELINES_FOLDER
+
+    return any((run / BASELINES_FOLDER).glob(".*.partial"))
 
 
 _OF_TEXT = ("seq2seq", "code")
@@ -129,10 +136,10 @@ def _print_text_closing(run: Path) -> None:
 def print_closing(predictor: LabelPredictor, parts: Mapping[str, Any]) -> None:
     """Print the model beside the best of the baselines of its run, if there are any."""
     from unrolled.predictors.closing import closing_of
-    from unrolled.predictors.run_baselines import BASELINES_FOLDER
+    from unrolled.predictors.run_baselines import saved_baselines
 
     run = predictor.folder
-    if run is None or not any((run / BASELINES_FOLDER).glob("*/")):
+    if run is None or not saved_baselines(run):
         return
     closing, console = closing_of(predictor, parts), default_console()
     if console.is_terminal:

@@ -268,7 +268,7 @@ def _suiting(given: Sequence[tuple[str, str | None]], begun: Path | None) -> dic
 
     values = dict(given)
     files = [value for name, value in given if name == "data.train" and value is not None]
-    _, settings = sized_settings(values.get("task") or "", files, values)
+    settings = sized_settings(values.get("task") or "", files, values)
     if begun is not None and is_run(begun):
         own = flat(read_config(begun))
         settings = {name: own[name] for name in settings if name in own}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,8 +22,10 @@ from unrolled.cli.options import (
     settings_to_start_from,
 )
 from unrolled.errors import ConfigError
+from unrolled.wording import count_of
 
 if TYPE_CHECKING:
+    from unrolled.training.events import Event
     from unrolled.training.recipe import Recipe
 
 __all__ = ["print_baselines", "train"]
@@ -154,8 +158,33 @@ def train(
             start_from=start_from,
             inspect_every=inspect_every,
         )
+        if recipe is None and not base and not resume:
+            events = _with_note(events, _note_on_settings(chosen, overrides))
         show(events, out, use, chosen.training)
     close_training(out, TASKS[chosen.task], baselines)
+
+
+def _note_on_settings(recipe: Recipe, overrides: Overrides) -> str:
+    """The settings that suit the amount of data, in words; "" if there are none."""
+    from unrolled.training.sized import measured, sized_settings
+
+    settings = sized_settings(recipe.task, recipe.data.train, {name for name, _ in overrides})
+    if not settings:
+        return ""
+    n_rows, _ = measured(tuple(recipe.data.train))
+    named = ", ".join(f"{name} = {value}" for name, value in settings.items())
+    return f"settings that suit about {count_of(n_rows, 'row')}: {named}"
+
+
+def _with_note(events: Generator[Event, None, None], note: str) -> Generator[Event, None, None]:
+    """The events, with one more note at the start."""
+    from unrolled.training.events import Started
+
+    with closing(events):
+        for event in events:
+            if note and isinstance(event, Started):
+                event = replace(event, notes=(*event.notes, note))
+            yield event
 
 
 def _members_in(out: Path) -> int | None:

@@ -135,7 +135,7 @@ def affordable(
     >>> affordable(TASK, 10_000, 2), affordable(TASK, 6_000_000, 2), affordable(TASK, 60_000_000, 2)
     ((('nb_svm', 'bigrams'), 1.0), (('nb_svm',), 1.0), (('nb_svm',), 0.14285714285714285))
     """
-    names = AUTOMATIC[task.by_token]
+    names: tuple[str, ...] = AUTOMATIC[task.by_token]
     while len(names) > 1 and sum(_times(names, n_tokens, n_labels)) > seconds:
         names = names[:1]
     by_time = seconds / max(sum(_times(names, n_tokens, n_labels)), 1e-9)
@@ -248,9 +248,15 @@ def _plan(
     return BaselinePlan(names, metric, len(inputs), n_tokens, tuple(seconds))
 
 
+def saved_baselines(run: Path) -> list[Path]:
+    """The folders of the baselines of a run, without what a killed process left behind."""
+    folders = sorted((run / BASELINES_FOLDER).glob("*/"))
+    return [folder for folder in folders if not folder.name.startswith(".")]
+
+
 def load_run_baselines(run: Path) -> dict[str, Any]:
     """The baselines that `fit_run_baselines` saved in a run, by name; {} if there are none."""
-    folders = sorted((run / BASELINES_FOLDER).glob("*/"))
+    folders = saved_baselines(run)
     if not folders:
         return {}
     from unrolled.baselines import load_baseline
@@ -267,7 +273,7 @@ def read_run_baseline(run: Path, name: str | None = None) -> tuple[Any, dict[str
     from unrolled.baselines.model import read_folder
     from unrolled.baselines.tagging import load_baseline
 
-    folders = {folder.name: folder for folder in sorted((run / BASELINES_FOLDER).glob("*/"))}
+    folders = {folder.name: folder for folder in saved_baselines(run)}
     if not folders:
         raise ConfigError(
             f"{run} has no baselines; fit them: {shell_command('unrolled', 'train')} --resume --out "

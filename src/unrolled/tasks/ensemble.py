@@ -62,7 +62,12 @@ class DecoderEnsemble(Ensemble):
     """Models that write text, queries or code, with the parts of one that a search needs.
 
     `encode` returns the states of all, and the steps of `step_model` have log-probabilities of the mean.
+
+    Attributes:
+        least_log_prob: of queries, as that of one model.
     """
+
+    least_log_prob: Tensor
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__(members)
@@ -188,7 +193,8 @@ def _mean(
     mean = stacked.mean(0).astype(np.float32)
     if task.by_token:
         return replace(first, labels=_tags(model, mean, labels.names), probabilities=mean)
-    (chosen,) = text_labels.labels_for(mean[None], labels, model.head.thresholds)
+    head: Any = model.head
+    (chosen,) = text_labels.labels_for(mean[None], labels, head.thresholds)
     weights = tuple(
         None if any(part is None for part in parts) else np.mean(np.stack(parts), 0)
         for parts in zip(*(each.weights for each in predictions), strict=True)

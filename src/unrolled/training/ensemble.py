@@ -33,6 +33,7 @@ from unrolled.tasks.task import LABELS, AnyTask
 from unrolled.training import checkpoint, compatibility, run_folder
 from unrolled.training.checks import check_files, check_recipe
 from unrolled.training.device import autocast, choose_device
+from unrolled.training.ensemble_record import MOST_MEMBERS, EnsembleRecord
 from unrolled.training.events import Best, Event, Finished
 from unrolled.training.kinds import build_loader, prepare
 from unrolled.training.loop import fit
@@ -40,10 +41,6 @@ from unrolled.training.recipe import Recipe
 from unrolled.training.run_folder import ENSEMBLE_FILE, MEMBERS, SavedRun
 from unrolled.training.split_file import SPLIT_FILE, SplitRecord, check_data
 from unrolled.wording import count_of
-
-FORMAT = "Unrolled ensemble, format 1"
-
-MOST_MEMBERS = 100
 
 
 @dataclass(frozen=True)
@@ -85,85 +82,6 @@ class EnsembleFinished:
 EnsembleEvent = MemberStarted | EnsembleFinished | Event
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """The content of `ensemble.json`.
-
-    Args:
-        seeds: the seed of each member.
-        finished: the best evaluation of each trained member, by seed.
-        scores: validation scores of the mean; None until all members are trained.
-        derived: what validation derived from the mean, by name (`Ensemble.derived`).
-    """
-
-    seeds: tuple[int, ...]
-    finished: Mapping[int, Best | None]
-    scores: Mapping[str, float] | None = None
-    derived: Mapping[str, Any] | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        return self.scores is not None and set(self.finished) >= set(self.seeds)
-
-    def save(self, folder: Path) -> None:
-        content = {
-            "format": FORMAT,
-            "seeds": list(self.seeds),
-            "finished": {
-                str(seed): None if best is None else vars(best) | {"scores": _finite(best.scores)}
-                for seed, best in sorted(self.finished.items())
-            },
-            "scores": None if self.scores is None else _finite(self.scores),
-            "derived": dict(self.derived or {}),
-        }
-        text = json.dumps(content, indent=1) + "\n"
-        storage.write_whole(folder / ENSEMBLE_FILE, text.encode(), "start the same command again")
-
-    @classmethod
-    def load(cls, folder: Path) -> _Plan:
-        path = folder / ENSEMBLE_FILE
-        try:
-            content = documents.read_json(path)
-            if content["format"] != FORMAT:
-                raise ValueError
-            seeds = tuple(_seed(seed) for seed in content["seeds"])
-            if not 1 <= len(seeds) <= MOST_MEMBERS or len(set(seeds)) < len(seeds):
-                raise ValueError
-            finished = {_seed(int(seed)): _best(each) for seed, each in content["finished"].items()}
-            scores = content["scores"]
-            if scores is not None:
-                scores = {str(name): float(value) for name, value in scores.items()}
-            return cls(seeds, finished, scores, dict(content["derived"]))
-        except documents.DocumentError as error:
-            raise checkpoint.damaged(path, error.problem) from None
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise checkpoint.damaged(path, "unreadable (unexpected content)") from None
-
-
-def _finite(scores: Mapping[str, float]) -> dict[str, float]:
-    """The scores that are numbers; JSON has no others."""
-    return {name: value for name, value in scores.items() if math.isfinite(value)}
-
-
-def _seed(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError
-    return value
-
-
-def _best(value: Any) -> Best | None:
-    if value is None:
-        return None
-    scores = {str(name): float(score) for name, score in value["scores"].items()}
-    return Best(
-        int(value["step"]),
-        str(value["metric"]),
-        float(value["value"]),
-        float(value["loss"]),
-        scores,
-    )
-
-
 def member_folder(folder: Path, seed: int) -> Path:
     """The run folder of a member."""
     return folder / MEMBERS / f"seed-{seed}"
@@ -175,7 +93,7 @@ def members_of(folder: Path) -> int:
     Raises:
         RunError: its record is missing or damaged.
     """
-    return len(_Plan.load(folder).seeds)
+    return len(EnsembleRecord.load(folder).seeds)
 
 
 def fit_ensemble(
@@ -224,11 +142,11 @@ def fit_ensemble(
 
 def _planned(
     folder: Path, recipe: Recipe, task: AnyTask, n_members: int, force: bool, lock: storage.Lock
-) -> _Plan:
+) -> EnsembleRecord:
     """The plan in a folder, for these members, or a new one."""
     seeds = tuple(recipe.seed + number for number in range(n_members))
     if is_ensemble(folder) and not force:
-        plan = _Plan.load(folder)
+        plan = EnsembleRecord.load(folder)
         compatibility.check_settings(folder, recipe)
         if len(plan.seeds) > n_members:
             raise ConfigError(
@@ -238,17 +156,17 @@ def _planned(
         old = run_folder.settings_of(folder, recipe)
         if old != run_folder.flat(config.to_mapping(recipe)):  # other limits: all members go on
             run_folder.accept_changes(folder, recipe)
-            plan = _Plan(seeds, {})
+            plan = EnsembleRecord(seeds, {})
             plan.save(folder)
         elif len(plan.seeds) < n_members:
-            plan = _Plan(seeds, plan.finished)
+            plan = EnsembleRecord(seeds, plan.finished)
             plan.save(folder)
         return plan
     run_folder.check_free(folder, force)
     choose_device(recipe.training)
     check_files(recipe.data, task)
     task.check_pretrained(recipe.model, recipe.text)
-    plan = _Plan(seeds, {})
+    plan = EnsembleRecord(seeds, {})
     with run_folder.beginning(folder, recipe, lock) as partial:
         plan.save(partial)
         run_folder.commit(partial, folder)
@@ -256,7 +174,7 @@ def _planned(
 
 
 def _events(
-    folder: Path, recipe: Recipe, task: AnyTask, plan: _Plan, inspect_every: int
+    folder: Path, recipe: Recipe, task: AnyTask, plan: EnsembleRecord, inspect_every: int
 ) -> Generator[EnsembleEvent, None, None]:
     with storage.locked(folder):
         for number, seed in enumerate(plan.seeds, start=1):
@@ -292,7 +210,7 @@ def _closing(events: Generator[Event, None, None]) -> Iterator[Event]:
         events.close()
 
 
-def _completed(folder: Path, recipe: Recipe, task: AnyTask, plan: _Plan) -> _Plan:
+def _completed(folder: Path, recipe: Recipe, task: AnyTask, plan: EnsembleRecord) -> EnsembleRecord:
     """Score the mean of trained members, and write the files of the ensemble, the record last."""
     begun("scoring the ensemble")
     members = [member_folder(folder, seed) for seed in plan.seeds]
@@ -337,7 +255,7 @@ _MOST_BYTES = 1 << 31
 
 
 def _card(
-    name: str, task: AnyTask, recipe: Recipe, plan: _Plan, n_parameters: int
+    name: str, task: AnyTask, recipe: Recipe, plan: EnsembleRecord, n_parameters: int
 ) -> Iterator[str]:
     best = [plan.finished[seed] for seed in plan.seeds]
     scores = plan.scores or {}
@@ -384,7 +302,7 @@ def load_ensemble(
     Raises:
         RunError: a member is missing or damaged, or not all members are trained.
     """
-    plan = _Plan.load(folder)
+    plan = EnsembleRecord.load(folder)
     if not plan.is_complete:
         n_done = sum(seed in plan.finished for seed in plan.seeds)
         raise RunError(
@@ -411,7 +329,7 @@ def load_ensemble(
 
 def _as_json(buffer: Tensor) -> Any:
     """A buffer as numbers; −∞ as null, as JSON has no infinity."""
-    value = buffer.tolist()
+    value: Any = buffer.tolist()
     return None if value == -math.inf else value
 
 

@@ -18,8 +18,8 @@ from unrolled.text.files import opened
 _BLOCK = 1 << 20
 
 
-MOST_ROWS = 10_000
-"""Number of rows above which a run has the usual defaults."""
+MOST_ROWS = 1_000
+"""Number of rows above which a run has the usual defaults, as others were not tried with more."""
 
 _OPTIMISER = ("optimiser", "weight_decay", "momentum", "beta1", "beta2", "learning_rate")
 _SCHEDULE = (
@@ -41,10 +41,8 @@ _GROUPS: Mapping[str, Sequence[str]] = {
 """For a setting, those of the same section with which it is left out if one of them is given."""
 
 
-def sized_settings(
-    task: str, data: Sequence[str], given: Collection[str] = ()
-) -> tuple[int, dict[str, Any]]:
-    """The number of rows of the data, and the settings that suit it, by full names.
+def sized_settings(task: str, data: Sequence[str], given: Collection[str] = ()) -> dict[str, Any]:
+    """The settings that suit the amount of data, by full names.
 
     Args:
         task: name of the task; only `classify` has such settings.
@@ -52,13 +50,13 @@ def sized_settings(
         given: full names of settings that are given; these, and those that depend on them, are left out.
 
     >>> sized_settings("pair", ["pairs.tsv"])
-    (0, {})
+    {}
     """
     if task != "classify":
-        return 0, {}
+        return {}
     n_rows, n_bytes = measured(tuple(data))
     if not 0 < n_rows <= MOST_ROWS:
-        return n_rows, {}
+        return {}
     several = "data.label_separator" in given
     max_tokens = n_tokens(n_bytes / n_rows)
     n_batches = math.ceil(n_bytes / _BYTES_PER_TOKEN / max_tokens)
@@ -74,7 +72,7 @@ def sized_settings(
         "training.metric": "micro_f1" if several else "accuracy",
         "training.evaluate_every_n_steps": 0,
     }
-    return n_rows, {
+    return {
         name: value
         for name, value in settings.items()
         if name not in given
@@ -85,8 +83,8 @@ def sized_settings(
 def n_epochs(n_rows: int, n_batches: int) -> int:
     """The number of passes over data of a size, with at least some updates.
 
-    >>> [n_epochs(n, n // 50) for n in (50, 500, 2_000, 5_500, 10_000)]
-    [150, 30, 17, 11, 9]
+    >>> [n_epochs(n, n // 25) for n in (50, 300, 500, 1_000)]
+    [75, 37, 30, 23]
     """
     return max(math.ceil(_LEAST_UPDATES / n_batches), min(40, round(30 * (500 / n_rows) ** 0.4)))
 
@@ -95,12 +93,12 @@ _LEAST_UPDATES = 150
 
 
 def n_tokens(bytes_per_row: float) -> int:
-    """The tokens of a batch of some fifty rows, a power of two.
+    """The tokens of a batch of 25 rows or more, a power of two.
 
-    >>> [n_tokens(size) for size in (20, 60, 110, 1_300)]
+    >>> [n_tokens(size) for size in (60, 110, 300, 1_300)]
     [512, 512, 1024, 4096]
     """
-    wanted = 50 * bytes_per_row / _BYTES_PER_TOKEN
+    wanted = 25 * bytes_per_row / _BYTES_PER_TOKEN
     return min((512, 1024, 2048, 4096), key=lambda size: abs(math.log(size / wanted)))
 
 

@@ -1,0 +1,109 @@
+"""Settings that suit the amount of data, where there is no recipe."""
+
+from __future__ import annotations
+
+import gzip
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from unrolled import cli
+from unrolled.training.sized import MOST_ROWS, measured, sized_settings
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def table(path: Path, n: int) -> Path:
+    rows = [f"the number {i} is here\t{('odd', 'even')[i % 2]}" for i in range(n)]
+    text = "\n".join(["text\tlabel", *rows]) + "\n"
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "wt", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+def config(capsys: pytest.CaptureFixture[str], *options: str) -> dict:
+    assert cli.main(["config", *options]) == 0
+    return tomllib.loads(capsys.readouterr().out)
+
+
+def test_small_classifiers_get_other_defaults(tmp_path: Path, capsys) -> None:
+    plain = config(capsys, "--task", "classify")
+    data = str(table(tmp_path / "a.tsv", 500))
+    small = config(capsys, "--task", "classify", "--data", data)
+    assert plain["training"]["patience"] == -1
+    assert (small["training"]["patience"], small["training"]["max_epochs"]) == (0, 30)
+    assert small["training"]["schedule"] == "linear"
+    assert small["training"]["metric"] == "accuracy"
+    assert small["model"] == plain["model"] | {"dropout_rate": 0.5}
+    pair = config(capsys, "--task", "pair", "--data", data, "--columns", "text", "text", "label")
+    assert pair["training"]["patience"] == -1
+
+
+def test_data_of_other_sizes_and_files_keep_them(tmp_path: Path) -> None:
+    large = table(tmp_path / "a.tsv", MOST_ROWS + 1)
+    packed = table(tmp_path / "b.tsv.gz", 20)
+    assert sized_settings("classify", [str(large)]) == {}
+    assert sized_settings("classify", [str(tmp_path / "missing.tsv")]) == {}
+    assert sized_settings("classify", []) == {}
+    assert measured((str(packed),))[0] == 21
+    assert sized_settings("classify", [str(packed)])["training.max_epochs"] == 150
+    assert sized_settings("tag", [str(packed)]) == {}
+
+
+def test_a_recipe_file_keeps_its_defaults(tmp_path: Path, capsys) -> None:
+    data = table(tmp_path / "a.tsv", 500)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'task = "classify"\n[data]\ntrain = [{str(data)!r}]\n', encoding="utf-8")
+    found = config(capsys, str(recipe))
+    assert (found["training"]["patience"], found["model"]["dropout_rate"]) == (-1, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("given", "left_out"),
+    [
+        ("training.max_steps", {"training.schedule", "training.patience", "training.max_epochs"}),
+        ("training.patience", {"training.schedule", "training.patience", "training.max_epochs"}),
+        ("training.weight_decay", {"training.optimiser", "training.learning_rate"}),
+        ("training.metric", {"training.metric"}),
+        (
+            "training.average_after",
+            {
+                "training.average",
+                "training.schedule",
+                "training.patience",
+                "training.max_epochs",
+            },
+        ),
+    ],
+)
+def test_what_is_given_is_kept_with_what_depends_on_it(tmp_path, given, left_out) -> None:
+    data = [str(table(tmp_path / "a.tsv", 300))]
+    every = sized_settings("classify", data)
+    assert every.keys() - sized_settings("classify", data, {given}).keys() == left_out
+    several = sized_settings("classify", data, {"data.label_separator"})
+    assert several["training.metric"] == "micro_f1"
+
+
+def test_a_run_with_the_usual_defaults_is_resumed(tmp_path: Path, capsys) -> None:
+    data, out = str(table(tmp_path / "a.tsv", 60)), str(tmp_path / "run")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f'task = "classify"\n[data]\ntrain = [{data!r}]\nvalid_size = 9\n[model]\nhidden_size = 4\n'
+        "[training]\nmax_steps = 2\n",
+        encoding="utf-8",
+    )
+    assert cli.main(["train", str(recipe), "--out", out, "--baselines", "none"]) == 0
+    typed = ["--task", "classify", "--data", data, "--data.valid_size", "9"]
+    typed += ["--model.hidden_size", "4", "--training.max_steps", "3", "--baselines", "none"]
+    capsys.readouterr()
+    assert cli.main(["train", *typed, "--resume", "--out", out]) == 0
+    printed = capsys.readouterr().out
+    assert "event=start step=2 " in printed
+    assert "settings that suit" not in printed
+    assert cli.main(["train", *typed, "--out", str(tmp_path / "new")]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        'event=note text="settings that suit about 61 rows: model.dropout_rate = 0.5, ' in printed
+    )
