@@ -120,6 +120,7 @@ def train(
 
     from unrolled.cli.progress import show
     from unrolled.tasks import TASKS
+    from unrolled.tasks.language_model import with_use
     from unrolled.training.loop import fit
 
     if baselines is not None:  # fail before an hour of training, not after it
@@ -142,7 +143,7 @@ def train(
         start_from=start_from,
         inspect_every=inspect_every,
     )
-    show(events, out, TASKS[chosen.task].use, chosen.training)
+    show(events, out, with_use(TASKS[chosen.task], chosen.model).use, chosen.training)
     if baselines is not None:
         print_baselines(out, baselines)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from unrolled.diagnosis.updates import Updates
 from unrolled.errors import NonFiniteError
 from unrolled.layers.embedding import thaw
+from unrolled.tasks.language_model import with_use
 from unrolled.tasks.task import AnyTask, State
 from unrolled.training import checkpoint, pretrained, run_folder
 from unrolled.training import config as training_config
@@ -406,7 +407,8 @@ class Trainer:
         """Write the model card; `name` is the name of the run."""
         signatures = self.loader.signature()
         started, best = self.started(), self.progress.best
-        write_card(self.folder, name, self.task, signatures, started, best)
+        task = with_use(self.task, self.recipe.model)
+        write_card(self.folder, name, task, signatures, started, best)
 
     def _go_on_from(self, progress: Progress, is_saved: bool = False) -> None:
         self.progress = progress
