@@ -1,7 +1,7 @@
 """Add words of new text to the vocabulary of a language model that a run starts from.
 
-Howard & Ruder 2018 tune a language model on the words of the task. Here, those that it does not know start
-at the mean of the others; known words keep their ids.
+Howard & Ruder 2018 tune a language model on the words of the task. Here, those that it does not know
+start at the mean of the others; known words keep their ids.
 """
 
 from __future__ import annotations
