@@ -191,7 +191,7 @@ def test_it_generates_completes_and_scores(
         ),
         (
             ["train", *SETTINGS, "--data", "LETTERS", "--columns", "en"],
-            "unknown key 'columns' in [data]",
+            "LETTERS: is not a table: data.columns (--columns) names columns of TSV, CSV, JSON Lines",
         ),
         (
             ["train", *SETTINGS, "--data", "LETTERS", "--data.k2", "3"],

@@ -117,6 +117,9 @@ def test_a_backward_model_cannot_continue_a_text(language) -> None:
     model = unrolled.load(language / "backward")
     with pytest.raises(ConfigError, match="reads from left to right, but this one"):
         model.generate("alive")
+    card = (language / "backward" / "README.md").read_text(encoding="utf-8")
+    assert "unrolled generate" not in card
+    assert "--model.pretrained FORWARD --model.pretrained backward" in card
 
 
 def test_notes_say_what_was_taken(language, tmp_path) -> None:

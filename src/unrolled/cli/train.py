@@ -143,10 +143,11 @@ def train(
 
     from unrolled.cli.progress import show
     from unrolled.tasks import TASKS
+    from unrolled.tasks.language_model import with_use
     from unrolled.training.loop import fit
 
     check_baselines(TASKS[chosen.task], baselines)  # not after an hour of training
-    use = TASKS[chosen.task].use
+    use = with_use(TASKS[chosen.task], chosen.model).use
     if ensemble is not None:
         _train_ensemble(chosen, out, ensemble, resume, force, start_from, inspect_every)
     else:

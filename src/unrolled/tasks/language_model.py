@@ -143,6 +143,16 @@ def reads_backward(config: Any) -> bool:
     return getattr(config, "direction", "forward") == "backward"
 
 
+def with_use(task: Any, config: Any) -> Any:
+    """The task with the command to try a model with this `[model]` section."""
+    if not reads_backward(config):
+        return task
+    command = (
+        "train --task classify --data FILE --model.pretrained FORWARD --model.pretrained {run}"
+    )
+    return replace(task, use=command, call='model.evaluate(model.held_out("valid"))')
+
+
 def check_forward(config: Any, what: str) -> None:
     """Refuse a model that reads from right to left.
 

@@ -356,6 +356,7 @@ class StreamTask:
         scores: mean loss in nats, number of targets, number of characters of the text → scores by name.
         signature: how a text was read → how each score is computed.
         use: command to try a run, with `{run}` for its folder.
+        call: Python code that calls a trained model, for its model card.
         load_pretrained, check_pretrained, text, training_only, inherited: as for `Task`.
         prepare: module, ids of the training part, tokenizers → as for `Task`.
     """
@@ -374,6 +375,7 @@ class StreamTask:
     scores: Callable[[float, int, int], dict[str, float]]
     signature: Callable[[str], dict[str, str]]
     use: str
+    call: str = 'model.complete("The quick bro")'
     load_pretrained: Callable[[Any, Tokenizers], tuple[str, ...]] = noop
     check_pretrained: Callable[[Any, TextConfig], None] = noop
     prepare: Callable[[Any, NDArray[np.unsignedinteger], Tokenizers], None] = noop
@@ -397,7 +399,7 @@ class StreamTask:
     @property
     def example_call(self) -> str:
         """Python code that calls a trained model, for its model card."""
-        return 'model.complete("The quick bro")'
+        return self.call
 
 
 AnyTask = Task | LabelTask | StreamTask

@@ -21,7 +21,7 @@ from unrolled.reporting import begun
 from unrolled.system import trim_memory
 from unrolled.tasks.task import AnyTask
 from unrolled.text.config import TextConfig
-from unrolled.training import checkpoint, compatibility, pretrained, run_folder
+from unrolled.training import checkpoint, compatibility, new_words, pretrained, run_folder
 from unrolled.training.checks import check_files, check_recipe
 from unrolled.training.device import choose_device, within_memory
 from unrolled.training.distill import check_same_teacher, check_teacher
@@ -199,6 +199,7 @@ def fit(
     check_teacher(recipe, task)
     if not goes_on:
         pretrained.check_layer_settings(recipe, source)
+        new_words.check(recipe, source)
         choose_device(recipe.training)
         check_files(recipe.data, task)
     return _events(recipe, task, out, source, resume, force, inspect_every)
@@ -298,13 +299,14 @@ def _new(
         if source is not None:
             tokenizers = run_folder.load_tokenizers(source)
             check_weights(recipe, task, tokenizers, source / checkpoint.MODEL_FILE)
+            tokenizers = new_words.extended(recipe, tokenizers)
         prepared = prepare(recipe, task, tokenizers)
         begun("building the model")
         trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), partial, began)
-        if source is not None:
-            trainer.begin_with(source)
-        else:
+        if source is None:
             trainer.begin()
+        else:
+            trainer.begin_with(source)
             trainer.notes += pretrained.notes_on(recipe, task, prepared)
         run_folder.fill(partial, prepared, recipe.data, trainer.notes)
         trainer.end_preparation()

@@ -245,8 +245,9 @@ def _unknown(task: AnyTask, train: Part, path: str) -> list[str]:
     if share < _MANY_UNKNOWN:
         return []
     return [
-        f"train: {percent(share)} of the words are not in the vocabulary of {path}; if they are written "
-        "differently there (split marks, capitals), prepare the texts in the same way"
+        f"train: {percent(share)} of the words are not in the vocabulary of {path}; add them when tuning "
+        "it on these texts (data.new_words), and if they are written differently there (split marks, "
+        "capitals), prepare the texts in the same way"
     ]
 
 

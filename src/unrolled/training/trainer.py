@@ -15,8 +15,9 @@ from torch import Tensor
 from unrolled.diagnosis.updates import Updates
 from unrolled.errors import NonFiniteError
 from unrolled.layers.embedding import thaw
+from unrolled.tasks.language_model import with_use
 from unrolled.tasks.task import AnyTask, State
-from unrolled.training import checkpoint, pretrained, run_folder
+from unrolled.training import checkpoint, new_words, pretrained, run_folder
 from unrolled.training import config as training_config
 from unrolled.training.averaging import WeightAverage
 from unrolled.training.checkpoint import Checkpoint, Progress
@@ -102,7 +103,7 @@ class Trainer:
     def begin_with(self, weights_from: Path | None) -> None:
         """Start at step 0, from new weights or from those of another run."""
         if weights_from is not None:
-            run_folder.set_best_weights(self.model, weights_from)
+            self.notes += new_words.set_weights(self.model, self.recipe, weights_from)
             self.loader.prepare(self.model)
         self.optimiser = build_optimiser(self.config, self.model)
         self.average = WeightAverage(self.model, self.config.average)
@@ -406,7 +407,8 @@ class Trainer:
         """Write the model card; `name` is the name of the run."""
         signatures = self.loader.signature()
         started, best = self.started(), self.progress.best
-        write_card(self.folder, name, self.task, signatures, started, best)
+        task = with_use(self.task, self.recipe.model)
+        write_card(self.folder, name, task, signatures, started, best)
 
     def _go_on_from(self, progress: Progress, is_saved: bool = False) -> None:
         self.progress = progress

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.config import require
+from unrolled.errors import DataError
 from unrolled.text.conll import is_column_file
 from unrolled.text.corpus.cache import TokenStream
 from unrolled.text.corpus.config import CorpusConfig, Part
@@ -112,6 +113,13 @@ def open_tables(config: Any) -> TableCorpus:
         )
         is_allowed = value == defaults[name] or bool(or_none and value == 0)
         require(is_allowed, f"data.{name}", wanted, value)
+    for path in (*config.train, *config.valid, *config.test):
+        if not is_table(path):
+            raise DataError(
+                "is not a table: data.columns (--columns) names columns of TSV, CSV, JSON Lines or CoNLL "
+                "files; leave it out for plain text",
+                path,
+            )
     data = DataConfig(
         train=config.train,
         valid=config.valid,

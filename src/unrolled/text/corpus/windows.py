@@ -7,11 +7,12 @@ state at its end is the initial state of the next window, so that each row reads
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.config import Count, OptionalWidth, Width, require
+from unrolled.config import Count, OptionalWidth, Range, Width, require
 from unrolled.text.config import EOS_ID
 from unrolled.text.corpus.corpus import CorpusConfig
 from unrolled.text.header import Header
@@ -31,6 +32,9 @@ class StreamConfig(CorpusConfig):
         columns: for tables (TSV, CSV, JSON Lines, CoNLL): the columns with texts, by name or by number
             from 1. Each text is a document, and other columns, such as labels, are not read; parts are
             split off as for tasks whose output is labels. Empty for plain text.
+        new_words: for a run that starts from another (`--from`): the number of words of the training
+            text, the most frequent first, that are added to its vocabulary; their embeddings start at the
+            mean.
         header: whether the first line of a TSV or CSV names the columns ("yes"), is a row ("no"), or the
             toolkit finds out ("auto").
 
@@ -47,6 +51,7 @@ class StreamConfig(CorpusConfig):
     restart: bool = False
     valid_tokens: Count = 500_000
     columns: tuple[str, ...] = ()
+    new_words: Annotated[int, Range(0, 4_000_000)] = 0
     header: Header = "auto"
 
     def __post_init__(self) -> None:
