@@ -242,7 +242,7 @@ def encode_with(n_texts: int) -> ExampleEncoder:
 def notes(
     parts: Mapping[str, Sequence[LabelledExample]], tokenizers: Tokenizers
 ) -> tuple[str, ...]:
-    """What was counted, and whether so many words are unknown that the model can hardly learn from them."""
+    """What was counted, and whether too many words are unknown for the model to learn from them."""
     words: Tokenizer = tokenizers[ROLE]
     counted = tuple(beside.describe(tokenizers))
     ids = [id_ for example in parts["valid"] for text in example.texts for id_ in text]
