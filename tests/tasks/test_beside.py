@@ -560,7 +560,9 @@ def test_variants_of_a_comparison_learn_what_they_read(tmp_path) -> None:
 
 def test_a_recipe_with_everything_survives_toml(tmp_path) -> None:
     recipe = recipe_of(tmp_path, characters="convolution", char_window=5, ngrams=3)
-    assert unrolled.recipe_from_toml(recipe.to_toml(), TASKS) == recipe
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe.to_toml(), encoding="utf-8")
+    assert unrolled.recipe_from_toml(path, TASKS) == recipe
 
 
 # Refusals
