@@ -13,13 +13,14 @@ import unrolled
 from unrolled.cli import main
 from unrolled.comparison.costs import multiply_adds_per_token
 from unrolled.comparison.sizing import _Data as Prepared
+from unrolled.config import from_mapping
 from unrolled.errors import ConfigError, DataError, RunError
 from unrolled.inspect.attribution import explain_words
 from unrolled.inspect.example import example_of
 from unrolled.inspect.label_evaluation import evaluate_parts
 from unrolled.inspect.saliency import saliency_of
 from unrolled.layers.mixed_head import MixedHead, best_share
-from unrolled.tasks import beside, classify, pair, text_labels
+from unrolled.tasks import TASKS, beside, classify, pair, text_labels
 from unrolled.tasks.classify import ClassifyConfig
 from unrolled.tasks.pair import PairConfig
 from unrolled.tasks.spelling import CHARACTERS, WrittenWords, characters_of
@@ -406,6 +407,13 @@ def test_a_saved_run_predicts_what_was_evaluated(tmp_path, changes, several) -> 
     np.testing.assert_array_equal(first, again)
 
 
+def test_training_begins_with_a_note_on_the_counts(tmp_path) -> None:
+    started, *_ = unrolled.fit(recipe_of(tmp_path, ngrams=2, steps=1), tmp_path / "run")
+    (note,) = [note for note in started.notes if "n-grams" in note]
+    n = started.vocabulary_sizes[beside.NGRAMS]
+    assert note.startswith(f"{n:,} n-grams counted beside the network; C = ")
+
+
 def test_an_interrupted_run_goes_on_exactly(tmp_path) -> None:
     recipe = recipe_of(tmp_path, characters="convolution", ngrams=2)
     unrolled.train(recipe, tmp_path / "whole")
@@ -476,7 +484,8 @@ def test_a_run_that_reads_characters_can_be_inspected(tmp_path, kind) -> None:
     unrolled.train(recipe_of(tmp_path, characters=kind, ngrams=2), tmp_path / "run")
     model = unrolled.load(tmp_path / "run")
     example = example_of(model, "So GOOD")
-    assert example.rows["spelling"] == [("S", "o"), ("G", "O", "O", "D")]
+    # No training text has the letters S and O.
+    assert example.rows["spelling"] == [("<unk>", "o"), ("G", "<unk>", "<unk>", "D")]
     (saliency,) = saliency_of(model.model, example)
     assert saliency.contributions.shape == (2,)
     assert main(["inspect", str(tmp_path / "run"), "So GOOD"]) == 0
@@ -551,7 +560,9 @@ def test_variants_of_a_comparison_learn_what_they_read(tmp_path) -> None:
 
 def test_a_recipe_with_everything_survives_toml(tmp_path) -> None:
     recipe = recipe_of(tmp_path, characters="convolution", char_window=5, ngrams=3)
-    assert unrolled.recipe_from_toml(recipe.to_toml()) == recipe
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe.to_toml(), encoding="utf-8")
+    assert unrolled.recipe_from_toml(path, TASKS) == recipe
 
 
 # Refusals
@@ -589,14 +600,14 @@ def test_ngrams_of_very_many_labels_are_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"characters": "letters"}, "model.characters"),
+        ({"characters": "letters"}, "model.characters: expected"),
         ({"ngrams": 9}, "model.ngrams must be at most 8, got 9"),
         ({"char_window": 0}, "model.char_window must be at least 1, got 0"),
     ],
 )
 def test_invalid_settings_are_named(changes, sentence) -> None:
     with pytest.raises(ConfigError) as caught:
-        ClassifyConfig(**changes)
+        from_mapping(ClassifyConfig, changes, "model")
     assert sentence in str(caught.value)
 
 

@@ -128,6 +128,7 @@ class CharConvolution(nn.Module):
         self.embedding = Embedding(n_characters, size)
         self.convolution = nn.Conv1d(size, n_filters, window)
         nn.init.xavier_uniform_(self.convolution.weight)
+        assert self.convolution.bias is not None
         nn.init.zeros_(self.convolution.bias)
         self.margins = (window - 1) // 2, window // 2
         self.output_size = n_filters

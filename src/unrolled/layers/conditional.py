@@ -101,7 +101,7 @@ class IndependentEncoder(nn.Module):
         for reader, text in ((self.first, first), (self.second, second)):
             _, state = reader(text, self.start(text.values.shape[0]))
             ends.append(reader.last(state))
-        return torch.cat(ends, dim=1), None, *ends
+        return torch.cat(ends, dim=1), None, ends[0], ends[1]
 
     def forward(self, first: Padded, second: Padded) -> Encoded:
         """[h¹_S; h²_T], and None."""

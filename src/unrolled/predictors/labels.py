@@ -29,9 +29,10 @@ from unrolled.metrics.tally import SMALLER_IS_BETTER, Scorable
 from unrolled.predictors.representation import represent
 from unrolled.predictors.unknown import as_written
 from unrolled.tasks import notebook
+from unrolled.tasks.beside import truncate
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
-from unrolled.tasks.text_labels import ROLE, parts_alone, truncate
+from unrolled.tasks.text_labels import ROLE, parts_alone
 from unrolled.text.config import UNK_ID, TextConfig
 from unrolled.text.labels import Labels, split_labels
 from unrolled.text.rows import Field, Row, as_list, as_text

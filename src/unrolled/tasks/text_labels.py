@@ -247,13 +247,15 @@ def encode_with(n_texts: int) -> ExampleEncoder:
 def notes(
     parts: Mapping[str, Sequence[LabelledExample]], tokenizers: Tokenizers
 ) -> tuple[str, ...]:
-    """A note if so many words are unknown that the model can hardly learn from them."""
+    """What was counted, and whether too many words are unknown for the model to learn from them."""
     words: Tokenizer = tokenizers[ROLE]
+    counted = tuple(beside.describe(tokenizers))
     ids = [id_ for example in parts["valid"] for text in example.texts for id_ in text]
     share = ids.count(UNK_ID) / max(1, len(ids))
     if words.kind not in ("word", "space") or share <= _MANY_UNKNOWN:
-        return ()
+        return counted
     return (
+        *counted,
         f"valid: {percent(share)} of the words are unknown; for languages without blanks between words, "
         "such as Chinese, use --text.kind char",
     )

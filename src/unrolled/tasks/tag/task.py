@@ -34,8 +34,8 @@ from unrolled.metrics.spans import find_spans
 from unrolled.metrics.tags import measure_tags, signature, tally_tags
 from unrolled.tasks import text_labels
 from unrolled.tasks.predictions import LabelPrediction, LabelScores
+from unrolled.tasks.spelling import CHARACTERS
 from unrolled.tasks.tag.data import (
-    CHARACTERS,
     TagBatch,
     TagData,
     TagExample,
