@@ -15,7 +15,7 @@ from unrolled.cli.options import (
     Files,
     Names,
     Overrides,
-    default_out,
+    out_for,
     recipe_from_options,
     settings_to_start_from,
 )
@@ -106,10 +106,7 @@ def train(
         base = settings_to_start_from(config)
     chosen = recipe_from_options(recipe, task, data, valid, test, columns, seed, overrides, base)
     if out is None:
-        name = str(recipe) if recipe else next(iter(chosen.data.train), None)
-        if name is None:
-            raise ConfigError("no training data; give a recipe or --data FILE")
-        out = default_out(name, "runs", "run")
+        out = out_for(recipe, chosen, "runs", "run")
 
     from unrolled.cli.progress import show
     from unrolled.tasks import TASKS
