@@ -15,7 +15,7 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import Forbid
 from unrolled.errors import ConfigError
 from unrolled.shapes import Padded
-from unrolled.tasks import TASKS, seq2seq
+from unrolled.tasks import TASKS, seq2seq, seq2seq_decoding
 from unrolled.tasks.seq2seq import Pair, TranslateConfig, Translator, collate
 from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig
 from unrolled.text.rows import Row
@@ -169,7 +169,7 @@ def test_words_read_as_unknown_are_still_copied() -> None:
 
 
 def answers_of(model: Translator, config: DecodingConfig, mask=None):
-    return seq2seq.decode(model, pairs(), tokenizers(), config, mask=mask)
+    return seq2seq_decoding.decode(model, pairs(), tokenizers(), config, mask=mask)
 
 
 def test_beam_of_every_width_agrees_with_all_answers() -> None:
@@ -309,7 +309,7 @@ def test_pieces_of_words_are_copied(kind) -> None:
         model.head.gate_bias.fill_(-30)  # all pieces are copied
     pair = seq2seq.encode(["Zoe zapped"], sides)
     config = DecodingConfig(method="greedy", max_length_ratio=0.0, max_length_extra=4)
-    (prediction,) = seq2seq.decode(model, [pair], sides, config)
+    (prediction,) = seq2seq_decoding.decode(model, [pair], sides, config)
     pieces = set(sides["source"].pieces(pair.source))
     assert set(prediction.hypotheses[0].pieces) <= pieces
     assert all(piece.strip("·") in "Zoe zapped" for piece in pieces - {"</s>"} if kind == "char")
@@ -329,5 +329,5 @@ def test_word_unknown_to_the_source_alone_is_one_word() -> None:
     with torch.no_grad():
         model.head.gate_bias.fill_(-30)  # all words are copied
     config = DecodingConfig(method="greedy", max_length_ratio=0.0, max_length_extra=3)
-    (prediction,) = seq2seq.decode(model, [pair], tokenizers(), config)
+    (prediction,) = seq2seq_decoding.decode(model, [pair], tokenizers(), config)
     assert set(prediction.hypotheses[0].pieces) <= {"Ann", "vio", "</s>"}

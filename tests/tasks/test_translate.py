@@ -13,7 +13,7 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import Forbid
 from unrolled.errors import ConfigError
 from unrolled.shapes import Padded
-from unrolled.tasks import TASKS, seq2seq
+from unrolled.tasks import TASKS, seq2seq, seq2seq_decoding
 from unrolled.tasks.seq2seq import Pair, TranslateConfig, Translator, collate
 from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, TextConfig
 from unrolled.text.rows import Row
@@ -340,7 +340,7 @@ def test_greedy_decoding_is_the_argmax_loop(cell, attention):
     with torch.no_grad():
         for scale in (1.0, 30.0):
             model.head.weight.mul_(scale)
-            found = seq2seq.decode(model, pairs, tokenizers, config, attention != "none")
+            found = seq2seq_decoding.decode(model, pairs, tokenizers, config, attention != "none")
             for pair, prediction in zip(pairs, found, strict=True):
                 words, finished = argmax_loop(model, pair, int(len(pair.source) * 1.5) + 2)
                 (answer,) = prediction.hypotheses
@@ -363,17 +363,17 @@ def test_an_empty_sentence_has_an_empty_translation(method):
     model = seq2seq.build(SMALL, tokenizers).eval()
     pairs = [seq2seq.encode([text], tokenizers) for text in ("", "the red house", " ")]
     config = DecodingConfig(method=method, beam_size=3, max_length_extra=1)
-    found = seq2seq.decode(model, pairs, tokenizers, config, True)
-    (alone,) = seq2seq.decode(model, pairs[1:2], tokenizers, config, True)
+    found = seq2seq_decoding.decode(model, pairs, tokenizers, config, True)
+    (alone,) = seq2seq_decoding.decode(model, pairs[1:2], tokenizers, config, True)
     for empty in (found[0], found[2]):
         assert (empty.text, empty.score) == ("", 0.0)
         assert empty.hypotheses[0].attention is None
         assert empty.source_pieces == ("</s>",)
     assert found[1].text == alone.text
     assert found[1].score == pytest.approx(alone.score, rel=1e-5)
-    all_empty = seq2seq.decode(model, pairs[::2], tokenizers, config, True)
+    all_empty = seq2seq_decoding.decode(model, pairs[::2], tokenizers, config, True)
     assert [prediction.text for prediction in all_empty] == ["", ""]
-    assert seq2seq.decode(model, [], tokenizers, config) == []
+    assert seq2seq_decoding.decode(model, [], tokenizers, config) == []
 
 
 def test_every_answer_is_asked_for_where_the_model_is(monkeypatch):
@@ -385,9 +385,9 @@ def test_every_answer_is_asked_for_where_the_model_is(monkeypatch):
         asked.update(options)
         return decode_hypotheses(*arguments, **options)
 
-    decode_hypotheses = seq2seq.decode_hypotheses
-    monkeypatch.setattr(seq2seq, "decode_hypotheses", record)
-    seq2seq.decode(
+    decode_hypotheses = seq2seq_decoding.decode_hypotheses
+    monkeypatch.setattr(seq2seq_decoding, "decode_hypotheses", record)
+    seq2seq_decoding.decode(
         model, [seq2seq.encode(["the"], tokenizers)], tokenizers, DecodingConfig(beam_size=2)
     )
     assert torch.device(asked["device"]) == model.head.bias.device

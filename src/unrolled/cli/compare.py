@@ -16,7 +16,7 @@ from unrolled.cli.options import (
     Files,
     Names,
     Overrides,
-    default_out,
+    out_for,
     recipe_from_options,
     shown_on,
     text_width,
@@ -114,10 +114,7 @@ def compare(
         plan = _plan_of(chosen, over, tune, no_match, jobs, cluster)
         plan = _changed(plan, seeds, score)
         if out is None:
-            name = str(recipe) if recipe else next(iter(chosen.data.train), None)
-            if name is None:
-                raise ConfigError("no training data; give a recipe or --data FILE")
-            out = default_out(name, "comparisons", "comparison")
+            out = out_for(recipe, chosen, "comparisons", "comparison")
     _compare(plan, out, jobs, cluster, record)
 
 

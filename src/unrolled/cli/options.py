@@ -55,6 +55,23 @@ def default_out(name: str, root: str, what: str) -> Path:
     return Path(root) / last
 
 
+def out_for(recipe: Path | None, chosen: Recipe, root: str, what: str) -> Path:
+    """The default output folder of what a recipe, or its training data, is used for.
+
+    Args:
+        recipe: the recipe file, if there is one.
+        chosen: the recipe.
+        root, what: as for `default_out`.
+
+    Raises:
+        ConfigError: there is neither a file nor data, or no name can be derived from it.
+    """
+    name = str(recipe) if recipe else next(iter(chosen.data.train), None)
+    if name is None:
+        raise ConfigError("no training data; give a recipe or --data FILE")
+    return default_out(name, root, what)
+
+
 @contextmanager
 def settings_as_options(options: Mapping[str, str]) -> Iterator[None]:
     """Replace names of settings in error messages by the options of a command.

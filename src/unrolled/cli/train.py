@@ -17,7 +17,7 @@ from unrolled.cli.options import (
     Files,
     Names,
     Overrides,
-    default_out,
+    out_for,
     recipe_from_options,
     settings_to_start_from,
 )
@@ -136,10 +136,7 @@ def train(
         recipe, task, data, valid, test, columns, seed, overrides, base, begun
     )
     if out is None:
-        name = str(recipe) if recipe else next(iter(chosen.data.train), None)
-        if name is None:
-            raise ConfigError("no training data; give a recipe or --data FILE")
-        out = default_out(name, "runs", "run")
+        out = out_for(recipe, chosen, "runs", "run")
 
     from unrolled.cli.progress import show
     from unrolled.tasks import TASKS

@@ -343,10 +343,8 @@ def _pushed(
 def _pushed_by_autograd(layer: ReplayedLayer, entries: _Entries, row: int, column: int) -> Numbers:
     """`[T]`, the same for one entry."""
     start = layer.states[column]
-    whole = sum(
-        (state[row] * part[column, row]).sum()
-        for state, part in zip(start, entries.parts, strict=True)
-    )
+    parts = zip(start, entries.parts, strict=True)
+    whole = torch.stack([(state[row] * part[column, row]).sum() for state, part in parts]).sum()
     nodes = [part for state in layer.states for part in state]
     given = torch.autograd.grad(whole, nodes, retain_graph=True, allow_unused=True)
     rows = [

@@ -225,7 +225,8 @@ def trace_example(
     """Trace a model on an encoded example; see `trace_text`."""
     fast = replica(model, dtype)
     outputs, handles = _watched(fast)
-    fast_loss = _mean(*example.loss(fast))
+    with torch.no_grad():
+        fast_loss = _mean(*example.loss(fast))
     for handle in handles:
         handle.remove()
     with replaying(fast) as replay, torch.no_grad():

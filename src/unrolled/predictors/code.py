@@ -89,7 +89,7 @@ class CodePredictor(Predictor):
         return options
 
     def _fuse(self, path: str, weight: float) -> Callable[..., Any]:
-        """What adds a language model to the search; see `seq2seq.decode`."""
+        """What adds a language model to the search; see `seq2seq_decoding.decode`."""
         device = next(self.model.parameters()).device
         prior = Prior(*_language_model(path, str(device)), weight, NEWLINE)
         source, target = (self.tokenizers[role] for role in (SOURCE, TARGET))

@@ -1,46 +1,27 @@
-"""The sequence-to-sequence model: encoder, bridge and attentional decoder, with its loss and decoding."""
+"""The sequence-to-sequence model: encoder, bridge and attentional decoder, with its loss."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.config import Layers, Rate, Share, Width, check_fields
-from unrolled.decoding import decode as decode_hypotheses
-from unrolled.decoding.config import DecodingConfig
-from unrolled.decoding.constrained import MaskProvider
-from unrolled.decoding.types import Hypothesis
 from unrolled.errors import ConfigError
 from unrolled.layers.attention import Memory
 from unrolled.layers.decoder import AttentionalDecoder, DecoderState, StepWeights
 from unrolled.layers.encoder import Bridge, RecurrentEncoder
 from unrolled.layers.head import CopyHead, SoftmaxHead
 from unrolled.layers.output import Output
-from unrolled.layers.recurrent import (
-    INITIAL_ONLY,
-    ForgetBias,
-    check_initial,
-    initialize,
-)
-from unrolled.layers.unknown import (
-    DEFAULT_RATE,
-    count_ids,
-    rate_for,
-    shares_of,
-    some_unknown,
-)
-from unrolled.nn.layers import RecurrentInit
-from unrolled.ops.cells import CellName
+from unrolled.layers.recurrent import INITIAL_ONLY, initialize
+from unrolled.layers.unknown import count_ids, rate_for, shares_of, some_unknown
 from unrolled.shapes import Float, Int, Padded
-from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
-from unrolled.tasks.predictions import Answer, Prediction
-from unrolled.tasks.pretraining import check_pretrained_settings, language_model_encoder
+from unrolled.tasks.embeddings import EmbeddingsConfig
+from unrolled.tasks.fixed_steps import FixedSteps
+from unrolled.tasks.pretraining import language_model_encoder
+from unrolled.tasks.seq2seq_config import TranslateConfig
 from unrolled.tasks.seq2seq_data import (
     Copies,
     Pair,
@@ -53,7 +34,6 @@ from unrolled.tasks.seq2seq_data import (
     lengths,
     notes,
     train_tokenizers,
-    written_ids,
 )
 from unrolled.tasks.task import Tokenizers
 from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig
@@ -62,7 +42,6 @@ from unrolled.text.tokenizer import Tokenizer
 __all__ = [
     "TRAINING_ONLY",
     "Copies",
-    "FixedSteps",
     "Pair",
     "TranslateConfig",
     "TranslationBatch",
@@ -71,7 +50,6 @@ __all__ = [
     "check_pretrained",
     "collate",
     "copies_of",
-    "decode",
     "encode",
     "evaluate_loss",
     "lengths",
@@ -81,105 +59,6 @@ __all__ = [
     "prepare",
     "train_tokenizers",
 ]
-
-
-@dataclass(frozen=True)
-class TranslateConfig:
-    """The `[model]` section of a translation recipe.
-
-    Args:
-        cell: recurrent cell of encoder and decoder: "rnn" (tanh), "rnn_relu", "gru" or "lstm".
-        embedding_size: width of the source and target word embeddings.
-        encoder_size: hidden width of one direction of the encoder.
-        hidden_size: hidden width of the decoder.
-        encoder_layers: number of encoder layers.
-        decoder_layers: number of decoder layers.
-        bidirectional: also read the source from right to left.
-        attention: "none" (a fixed-size encoding), "additive" (Bahdanau 2015), "dot" or "general"
-            (multiplicative, Luong 2015).
-        input_feeding: feed the attentional output of each step to the next step (Luong 2015, 3.3).
-        copying: "pointer" lets the decoder also copy the source words that it attends to, such as names
-            and numbers, in the vocabulary or not (See et al. 2017); needs attention.
-        dropout_rate: dropout on embeddings, between layers and before the output layer.
-        label_smoothing: share of the target distribution that is spread over all words.
-        sampling_rate: scheduled sampling: probability that a training step reads the word predicted by
-            the model instead of the reference word (Bengio et al. 2015); 0 is teacher forcing.
-        unknown_rate: in training, an input word of either side that occurs n times is replaced by the
-            unknown word with probability `unknown_rate` / n, so that the model learns to handle unknown
-            words (`layers.unknown`); 0 for never. The words to predict are not replaced, so this does
-            not make unknown words more frequent in the output.
-        tied_embeddings: "none"; "target": the output layer shares the target embedding; "all": it
-            shares the source embedding too, which needs `text.shared`.
-        recurrent_init: initial recurrent weights: "orthogonal"; "identity", for "rnn" and "rnn_relu";
-            or "uniform" (`layers.recurrent.InitialSettings`).
-        forget_bias: initial bias of an LSTM's forget gate.
-        pretrained: run folders of a language model of the source that reads forwards and, perhaps, one
-            that reads backwards: the encoder starts with their vocabulary, embeddings and recurrent
-            layers; only read when a run starts (`tasks.pretraining`). Its sizes follow from them and need
-            not be set.
-        pretrained_sizes: widths of their recurrent layers, which follow from them.
-        source_embeddings: source embeddings, see `unrolled.tasks.embeddings`; "trained" or "frozen",
-            without extra words.
-        target_embeddings: the same for the target; if both share one table, `source_embeddings` is used.
-    """
-
-    cell: CellName = "lstm"
-    embedding_size: Width = 256
-    encoder_size: Width = 256
-    hidden_size: Width = 512
-    encoder_layers: Layers = 1
-    decoder_layers: Layers = 1
-    bidirectional: bool = True
-    attention: Literal["none", "additive", "dot", "general"] = "additive"
-    input_feeding: bool = True
-    copying: Literal["none", "pointer"] = "none"
-    dropout_rate: Rate = 0.2
-    label_smoothing: Rate = 0.1
-    sampling_rate: Share = 0.0
-    unknown_rate: Share = DEFAULT_RATE
-    tied_embeddings: Literal["none", "target", "all"] = "none"
-    recurrent_init: RecurrentInit = "orthogonal"
-    forget_bias: ForgetBias = 1.0
-    pretrained: tuple[str, ...] = ()
-    pretrained_sizes: tuple[Width, ...] = ()
-    source_embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
-    target_embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
-
-    def __post_init__(self) -> None:
-        check_fields(self, "model")
-        check_sections(self, simple=True)
-        check_initial(self)
-        check_pretrained_settings(self)
-        encoder_size = (self.encoder_size, *self.pretrained_sizes)[-1]
-        memory_size = encoder_size * (2 if self.bidirectional else 1)
-        if self.attention == "dot" and memory_size != self.hidden_size:
-            raise ConfigError(
-                f"model.attention: 'dot' compares widths that must be equal, got {memory_size} of "
-                f"the encoder and {self.hidden_size} of the decoder; choose 'general' or change "
-                "encoder_size"
-            )
-        if self.copying != "none" and self.attention == "none":
-            raise ConfigError(
-                f"model.copying: '{self.copying}' needs attention to copy words, but model.attention is "
-                "'none'; set model.attention = 'additive' or model.copying = 'none'"
-            )
-        if self.tied_embeddings == "all" and self.target_embeddings.file is not None:
-            raise ConfigError(
-                "model.target_embeddings.file: source and target share one table "
-                "(model.tied_embeddings = 'all'); use model.source_embeddings.file alone"
-            )
-        if self.tied_embeddings == "all" and self.pretrained:
-            raise ConfigError(
-                "model.tied_embeddings is 'all', but model.pretrained sets the source embedding alone; "
-                "use 'target' or 'none'"
-            )
-        shared = {"all": "source_embeddings", "target": "target_embeddings"}
-        name = shared.get(self.tied_embeddings)
-        if name is not None and getattr(self, name).tuning == "frozen":
-            raise ConfigError(
-                f"model.{name}.tuning is 'frozen', but the output layer shares that embedding and must "
-                "be trainable; set model.tied_embeddings = 'none'"
-            )
 
 
 class Translator(nn.Module):
@@ -434,36 +313,6 @@ class Translator(nn.Module):
         return FixedSteps(self, self.decoder.arrange())
 
 
-@runtime_checkable
-class SteppedModel(Protocol):
-    """A decoder whose weights can be arranged for many steps."""
-
-    def step(
-        self, tokens: Int[Tensor, "B Q"], state: DecoderState, weights: StepWeights | None = None
-    ) -> tuple[Float[Tensor, "B Q V"], DecoderState, Float[Tensor, "B Q S"] | None]:
-        """Advance Q hypotheses per sentence by one word."""
-        ...
-
-
-@dataclass(frozen=True)
-class FixedSteps:
-    """The steps of a model with fixed weights; only valid until the weights change.
-
-    Args:
-        model: the model.
-        weights: the decoder's weights, rearranged once.
-    """
-
-    model: SteppedModel
-    weights: StepWeights
-
-    def step(
-        self, tokens: Int[Tensor, "B Q"], state: DecoderState
-    ) -> tuple[Float[Tensor, "B Q V"], DecoderState, Float[Tensor, "B Q S"] | None]:
-        """See `SteppedModel.step`."""
-        return self.model.step(tokens, state, self.weights)
-
-
 _ONE_VOCABULARY = (
     "model.tied_embeddings: 'all' shares one table between source and target, which needs one "
     "vocabulary; set text.shared = true"
@@ -545,108 +394,3 @@ def loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
 def evaluate_loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
     """The summed cross-entropy in nats without label smoothing, and the number of words."""
     return model.loss(batch)
-
-
-Fuse = Callable[[Any, Any, Sequence[Pair]], tuple[Any, Any]]
-
-
-def decode(
-    model: Any,
-    pairs: Sequence[Pair],
-    tokenizers: Tokenizers,
-    config: DecodingConfig,
-    with_attention: bool = False,
-    *,
-    mask: MaskProvider | None = None,
-    fuse: Fuse | None = None,
-) -> list[Prediction]:
-    """Translate a batch. The translation of an empty sentence is empty, without running the model.
-
-    Args:
-        model: a `Translator`, or what has its methods.
-        pairs: encoded examples; only their sources are used.
-        tokenizers: tokenizers by role.
-        config: the decoding method and its options.
-        with_attention: whether to return attention weights.
-        mask: maps the pairs with a non-empty source, truncated to `max_input_length`, to the words that
-            their outputs may have.
-        fuse: adds another model to the search: the step model, its state, and the pairs with a non-empty
-            source → the step model and state to search with.
-    """
-    device = model.head.bias.device
-    n_truncated = [max(0, len(pair.source) - 1 - config.max_input_length) for pair in pairs]
-    pairs = [
-        _cut(pair, config.max_input_length) if unread else pair
-        for pair, unread in zip(pairs, n_truncated, strict=True)
-    ]
-    asked = [index for index, pair in enumerate(pairs) if len(pair.source) > 1]
-    answers: list[list[Hypothesis]] = [[_NOTHING] for _ in pairs]
-    if asked:
-        source = Padded.from_rows([pairs[index].source for index in asked], PAD_ID)
-        limits = (source.lengths * config.max_length_ratio).long() + config.max_length_extra
-        limits = limits.clamp(min=max(0, config.min_length_limit))
-        writes = None
-        if model.config.copying != "none":
-            unknown = written_ids([pairs[index] for index in asked])
-            writes = model.copied_ids(source.values.to(device), unknown.to(device))
-        with torch.inference_mode():
-            step_model: Any = model.step_model()
-            state: Any = model.encode(source.to(device), writes)
-            if fuse is not None:
-                step_model, state = fuse(step_model, state, [pairs[index] for index in asked])
-            found = decode_hypotheses(
-                step_model,
-                state,
-                limits,
-                config,
-                BOS_ID,
-                EOS_ID,
-                with_attention,
-                forbidden=[PAD_ID],
-                # Random draws depend only on the sentence, not on the other sentences.
-                keys=[zlib.crc32(repr(pairs[index].source).encode()) for index in asked],
-                mask=None if mask is None else mask([pairs[index] for index in asked]),
-                device=device,
-            )
-        for index, hypotheses in zip(asked, found, strict=True):
-            answers[index] = hypotheses
-    return [
-        _prediction(pair, hypotheses, tokenizers, unread)
-        for pair, hypotheses, unread in zip(pairs, answers, n_truncated, strict=True)
-    ]
-
-
-def _cut(pair: Pair, n_tokens: int) -> Pair:
-    """The pair with its source truncated to `n_tokens` tokens."""
-    writes = (*pair.writes[:n_tokens], EOS_ID) if pair.writes else ()
-    source = [*pair.source[:n_tokens], EOS_ID]
-    return replace(pair, source=source, words=pair.words[:n_tokens], writes=writes)
-
-
-_NOTHING = Hypothesis(tokens=(), score=0.0, log_prob=0.0, attention=None, finished=True)
-
-
-def _prediction(
-    pair: Pair, hypotheses: Sequence[Hypothesis], tokenizers: Tokenizers, n_truncated: int
-) -> Prediction:
-    source, target = tokenizers["source"], tokenizers["target"]
-    copied = pair.words or source.tokens(pair.source[:-1])  # by the step a token was copied from
-    answers = tuple(
-        Answer(
-            text=target.decode(hypothesis.tokens, copied),
-            score=hypothesis.score,
-            log_prob=hypothesis.log_prob,
-            pieces=tuple(
-                target.pieces(
-                    [*hypothesis.tokens, *([EOS_ID] if hypothesis.finished else [])], copied
-                )
-            ),
-            attention=None
-            if hypothesis.attention is None
-            else hypothesis.attention[:, : len(pair.source)],
-            finished=hypothesis.finished,
-        )
-        for hypothesis in hypotheses
-    )
-    read = tuple(source.pieces(pair.source))
-    return Prediction(answers[0].text, answers[0].score, read, answers, n_truncated)

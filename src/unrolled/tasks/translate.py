@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from unrolled.metrics import translation
-from unrolled.tasks import seq2seq
+from unrolled.tasks import seq2seq, seq2seq_decoding
 from unrolled.tasks.task import Task
 
 
@@ -48,7 +48,7 @@ TASK = Task(
     build=seq2seq.build,
     loss=seq2seq.loss,
     evaluate_loss=seq2seq.evaluate_loss,
-    decode=seq2seq.decode,
+    decode=seq2seq_decoding.decode,
     score=translation.score,
     signature=translation.signature,
     for_references=for_references,

@@ -14,7 +14,7 @@ from unrolled.config import Range, check_fields
 from unrolled.decoding.code_mask import CodeMask
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import MaskProvider
-from unrolled.tasks import seq2seq
+from unrolled.tasks import seq2seq, seq2seq_decoding
 from unrolled.tasks.code.examples import SOURCE, TARGET, CodePair
 from unrolled.tasks.ensemble import DecoderEnsemble
 from unrolled.tasks.predictions import Answer, Prediction
@@ -63,7 +63,7 @@ def decode(
     with_attention: bool = False,
     *,
     mask: MaskProvider | None = None,
-    fuse: seq2seq.Fuse | None = None,
+    fuse: seq2seq_decoding.Fuse | None = None,
     language: ProgramLanguage | None = None,
 ) -> list[Prediction]:
     """Write code for a batch of descriptions. An empty description has no code.
@@ -86,7 +86,9 @@ def decode(
         searched = replace(settings, n_best=settings.beam_size)
     if mask is None and settings.grammar and language == "python":
         mask = _grammar(tokenizers)
-    found = seq2seq.decode(model, pairs, tokenizers, searched, with_attention, mask=mask, fuse=fuse)
+    found = seq2seq_decoding.decode(
+        model, pairs, tokenizers, searched, with_attention, mask=mask, fuse=fuse
+    )
     return [
         rerank(_shown(prediction, pair), settings, language)
         for prediction, pair in zip(found, pairs, strict=True)

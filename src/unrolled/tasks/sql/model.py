@@ -37,7 +37,7 @@ from unrolled.ops.cells import CellName
 from unrolled.shapes import Bool, Float, Int, Padded
 from unrolled.sql.linking import N_LINKS, Link
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
-from unrolled.tasks.seq2seq import FixedSteps
+from unrolled.tasks.fixed_steps import FixedSteps
 from unrolled.tasks.sql.examples import (
     N_ITEM_FLAGS,
     N_WORD_FLAGS,
