@@ -5,7 +5,7 @@
     OUT/geo/question/train.tsv, valid.tsv, test.tsv, train-valid.tsv, geography.sqlite
     OUT/geo/query/…                       the same, split so that no two parts share a query
     OUT/atis/question/…, OUT/atis/query/… the same with atis.json, a schema without data, but with the
-                                          values that the queries of train.tsv name
+                                          values that five queries of train.tsv name
     OUT/spider/train.jsonl, valid.jsonl, databases/
     OUT/shop/train.tsv, …                 as written by `unrolled sample shop`
 
@@ -39,6 +39,8 @@ from unrolled.sql.schema_files import read_schema
 
 N_HELD_OUT = 20
 SEED = 1
+LEAST_QUERIES = 5
+"""Number of training queries that must name a value of ATIS; a model learns to copy rarer ones."""
 
 
 def write(path: Path, database: str, examples: Iterable[Example]) -> None:
@@ -82,7 +84,8 @@ def atis(source: Path, out: Path) -> None:
     schema = replace(read_schema(folder / "atis-schema.csv"), name="atis")
 
     def describe(path: Path, train: Sequence[Example]) -> None:
-        values = compared_values([example.query for example in train], schema, "mysql")
+        queries = [example.query for example in train]
+        values = compared_values(queries, schema, "mysql", LEAST_QUERIES)
         text = json.dumps(as_json(schema, values), indent=1)
         path.write_text(f"{text}\n", encoding="utf-8", newline="\n")
 

@@ -65,7 +65,7 @@ def test_parts_are_written_beside_their_database(sql_sets: ModuleType, tmp_path:
 
 
 def test_the_schema_of_atis_lists_values_of_the_training_part(
-    sql_sets: ModuleType, tmp_path: Path
+    sql_sets: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "text2sql"
     source.mkdir()
@@ -77,6 +77,7 @@ def test_the_schema_of_atis_lists_values_of_the_training_part(
     header = "Table Name, Field Name, Is Primary Key, Is Foreign Key, Type\n"
     schema = source / "atis-schema.csv"
     schema.write_text(f"{header}t, a, n, n, text\n", encoding="utf-8")
+    monkeypatch.setattr(sql_sets, "LEAST_QUERIES", 1)
     sql_sets.atis(tmp_path, tmp_path / "atis")
     for split, value in (("question", "iowa"), ("query", "ohio")):
         file = tmp_path / "atis" / split / "atis.json"

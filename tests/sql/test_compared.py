@@ -14,8 +14,8 @@ FLIGHTS = Schema(
 )
 
 
-def named(*queries: str, dialect: str = "sqlite") -> dict[str, list[str]]:
-    found = compared_values(queries, FLIGHTS, dialect)
+def named(*queries: str, dialect: str = "sqlite", least: int = 1) -> dict[str, list[str]]:
+    found = compared_values(queries, FLIGHTS, dialect, least)
     return {FLIGHTS.tables[t].columns[c].name: values for (t, c), values in found.items()}
 
 
@@ -32,6 +32,19 @@ def test_columns_that_are_joined_share_their_values() -> None:
         "start": ["BOS"],
         "code": ["BOS"],
     }
+
+
+def test_values_that_few_queries_name_are_left_out() -> None:
+    """Queries that name a value in any column of a group count, each text of a query once."""
+    queries = (
+        "SELECT id FROM flight, airport AS a WHERE flight.start = a.code AND code = 'BOS'",
+        "SELECT id FROM flight WHERE start = 'BOS'",
+        "SELECT id FROM flight WHERE start = 'BOS'",
+        "SELECT id FROM flight WHERE start = 'DAL' OR start = 'DAL' OR start IN ('DAL', 'BOS')",
+        "SELECT id FROM flight WHERE airline = 'DL'",
+    )
+    assert named(*queries, least=3) == {"start": ["BOS"], "code": ["BOS"]}
+    assert named(*queries, least=4) == {}
 
 
 def test_values_are_found_in_inner_queries() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def compared_values(
-    queries: Iterable[str], schema: Schema, dialect: str = "sqlite"
+    queries: Iterable[str], schema: Schema, dialect: str = "sqlite", least: int = 1
 ) -> dict[Place, list[str]]:
     """The text values of columns, as far as queries name them.
 
@@ -28,6 +28,9 @@ def compared_values(
         queries: the queries, such as those of a training part; what cannot be parsed is left out.
         schema: schema of their database.
         dialect: the dialect of sqlglot in which they are written.
+        least: the number of different queries that must name a value. If a model is trained on the same
+            queries, rare values had better be left out: it then learns to copy words that are no known
+            value from the question, as it must for values that no query names.
 
     >>> from unrolled.sql.schema import Column, Table
     >>> schema = Schema("x", (Table("a", (Column("m"), Column("n"))), Table("b", (Column("p"),))))
@@ -35,21 +38,26 @@ def compared_values(
     {(0, 0): ['x', 'y'], (0, 1): ['Oslo'], (1, 0): ['Oslo']}
     """
     groups = _Groups()
-    found: dict[Place, set[str]] = defaultdict(set)
+    named = list[set[tuple[Place, str]]]()
     for query in dict.fromkeys(queries):
         try:
             tree = with_placeholders(rewritten(parse_select(query, dialect), schema), schema)
         except QueryError:
             continue
+        of_query = set[tuple[Place, str]]()
         for places, texts in _comparisons(tree):
             for place in places:
                 groups.join(places[0], place)
-                found[place].update(texts)
-    of_group: dict[Place, set[str]] = defaultdict(set)
-    for place, values in found.items():
-        of_group[groups.of(place)] |= values
-    named = ((place, sorted(of_group[groups.of(place)])) for place in sorted(found))
-    return {place: texts for place, texts in named if texts}
+            of_query.update((places[0], text) for text in texts)
+        named.append(of_query)
+    counts = Counter(
+        pair for each in named for pair in {(groups.of(place), text) for place, text in each}
+    )
+    values: dict[Place, list[str]] = defaultdict(list)
+    for (group, text), n_queries in sorted(counts.items()):
+        if n_queries >= least:
+            values[group].append(text)
+    return {place: values[groups.of(place)] for place in groups if groups.of(place) in values}
 
 
 class _Groups:
@@ -68,6 +76,9 @@ class _Groups:
         """Make the groups of two columns one."""
         first, second = sorted((self.of(one), self.of(other)))
         self._parent[second] = first
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(sorted(self._parent))
 
 
 def _comparisons(tree: exp.Query) -> Iterator[tuple[list[Place], list[str]]]:
