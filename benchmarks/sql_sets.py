@@ -40,7 +40,7 @@ from unrolled.sql.schema_files import read_schema
 N_HELD_OUT = 20
 SEED = 1
 LEAST_QUERIES = 5
-"""Number of queries that name a value of ATIS that the schema lists; the others are copied from questions."""
+"""Number of training queries that must name a value of ATIS; a model learns to copy rarer ones."""
 
 
 def write(path: Path, database: str, examples: Iterable[Example]) -> None:
