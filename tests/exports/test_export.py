@@ -89,6 +89,13 @@ def test_evaluations_of_an_export_and_its_run_are_equal(
     assert scores[0] == pytest.approx(scores[1], rel=1e-4)
 
 
+def test_completions_of_an_export_are_equal(exported: Callable[..., tuple[Path, Path]]) -> None:
+    run, path = (unrolled.load(each) for each in exported("language_model"))
+    first, second = (each.complete("the re", k=3) for each in (run, path))
+    assert [each.text for each in first] == [each.text for each in second]
+    assert first
+
+
 def test_sampling_draws_the_same_tokens(exported: Callable[..., tuple[Path, Path]]) -> None:
     run, path = exported("language_model")
     options = {"temperature": 0.8, "top_k": 7, "top_p": 0.9, "seed": 5, "max_tokens": 30}
@@ -300,7 +307,14 @@ def test_damaged_exports_are_refused(
         unrolled.load(tmp_path / "out")
 
 
-def test_code_tokens_and_sampling_are_refused_by_name(run_of: RunOf, tmp_path: Path) -> None:
+def test_graphs_above_two_gigabytes_are_refused(
+    run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unrolled.exports.graph.MOST_BYTES", 1000)
+    refused(run_of("classify"), tmp_path / "out", "larger than 2 GB", unrolled.ConfigError)
+
+
+def test_sampling_is_refused_by_name(run_of: RunOf, tmp_path: Path) -> None:
     shutil.copytree(run_of("translate"), tmp_path / "run")
     config = tmp_path / "run" / "config.toml"
     config.write_text(config.read_text().replace('method = "beam"', 'method = "sample"'))

@@ -42,7 +42,7 @@ def export(
         UnavailableError: onnx or onnxruntime is not installed.
     """
     require(precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", precision)
-    check_installed()
+    check_installed("onnx", "onnxruntime")
     kind = kind_of(predictor.task)
     check_tokenizers(predictor.tokenizers)
     with files.beginning(path, force) as partial:

@@ -97,15 +97,17 @@ def beginning(path: Path, force: bool) -> Iterator[Path]:
     """
     path = Path(os.path.realpath(path))
     check_free(path, force)
-    with storage.locked(path), storage.writing(path, "export again"):
+    with storage.locked(path):
         check_free(path, force)
         partial = storage.partial(path)
         made = [folder for folder in partial.parents if not folder.exists()]
         try:
-            storage.remove(partial, HOLDS)
-            storage.new_folder(partial)
+            with storage.writing(path, "export again"):
+                storage.remove(partial, HOLDS)
+                storage.new_folder(partial)
             yield partial
-            storage.commit(path, HOLDS)
+            with storage.writing(path, "export again"):
+                storage.commit(path, HOLDS)
         except BaseException:
             _abandon(partial, made)
             raise

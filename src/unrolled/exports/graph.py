@@ -20,23 +20,23 @@ from unrolled.errors import ConfigError, missing_package
 from unrolled.exports.rounding import Precision, int8_rows
 
 OPSET, IR_VERSION = 17, 8
-MOST_BYTES = (1 << 31) - (1 << 20)
-"""Size of a graph; protobuf, the format of the file, ends at 2 GB."""
+MOST_BYTES = (1 << 31) - (1 << 24)
+"""Size of the weights of a graph; protobuf, the format of the file, ends at 2 GB."""
 
 LOWEST = float(np.finfo(np.float32).min)
 
 
-def check_installed(use: str = "an ONNX export") -> None:
-    """Check that the packages of the extra `onnx` are installed.
+def check_installed(*packages: str) -> None:
+    """Check that packages of the extra `onnx` are installed.
 
     Raises:
         UnavailableError: one is missing.
     """
-    for package in ("onnx", "onnxruntime"):
+    for package in packages:
         try:
             __import__(package)
         except ImportError:
-            raise missing_package(use, package, "onnx") from None
+            raise missing_package("an ONNX export", package, "onnx") from None
 
 
 class Graph:
@@ -46,6 +46,9 @@ class Graph:
         name: name of the graph.
         precision: how `matrix` stores a matrix.
         prefix: begins the names of all values, which must differ from those of an outer graph.
+
+    Raises:
+        ConfigError: the weights are too large for one file.
 
     For example, `graph("Tanh", x)` returns the name of the result.
     """
@@ -57,6 +60,7 @@ class Graph:
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._known: dict[Any, str] = {}
+        self._n_bytes = 0
         self._kept: list[Tensor] = []  # so that the address of a stored tensor is not used again
 
     def __call__(self, op: str, *inputs: str, **attributes: Any) -> str:
@@ -130,6 +134,12 @@ class Graph:
     def _store(self, array: NDArray[Any]) -> str:
         from onnx import numpy_helper
 
+        self._n_bytes += array.nbytes
+        if self._n_bytes > MOST_BYTES:
+            raise ConfigError(
+                f"the graph '{self.name}' is larger than 2 GB, which a file in ONNX's format cannot be; "
+                "use --precision float16 or int8"
+            )
         name = f"{self._prefix}constant_{len(self._initializers)}"
         self._initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
@@ -143,11 +153,7 @@ class Graph:
         )
 
     def model(self) -> Any:
-        """The finished model, checked by `onnx.checker`.
-
-        Raises:
-            ConfigError: it is too large for one file.
-        """
+        """The finished model, checked by `onnx.checker`."""
         import onnx
         from onnx import helper
 
@@ -156,12 +162,6 @@ class Graph:
             graph, producer_name="unrolled", opset_imports=[helper.make_opsetid("", OPSET)]
         )
         model.ir_version = IR_VERSION
-        n_bytes = model.ByteSize()
-        if n_bytes > MOST_BYTES:
-            raise ConfigError(
-                f"the graph '{self.name}' has {n_bytes / 1e9:.1f} GB, and a file in ONNX's format holds "
-                "at most 2 GB; use --precision float16 or int8"
-            )
         onnx.checker.check_model(model)
         return model
 

@@ -48,7 +48,7 @@ def opened(folder: Path, device: Any = "cpu", precision: str = "float32") -> Sav
         RunError: a file is missing or damaged; it is named.
         UnavailableError: onnxruntime is not installed.
     """
-    check_installed("an ONNX export")
+    check_installed("onnxruntime")
     record = files.read_record(folder)
     if str(device) != "cpu":
         raise ConfigError(f"an export runs on the CPU, got device '{device}'; leave it out")

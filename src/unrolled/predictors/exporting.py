@@ -46,7 +46,7 @@ def export_onnx(
             with the model.
         UnavailableError: onnx or onnxruntime is not installed.
     """
-    check_installed()
+    check_installed("onnx", "onnxruntime")
     path = Path(run)
     if is_export(path):
         raise ConfigError(f"{path} is an export already; export the run that it was made of")

@@ -83,7 +83,7 @@ def load(
 
     Raises:
         ConfigError: the precision is unknown, or there are no kernels for it on this machine or for this
-            model.
+            model; or a precision, a device or a task that an export does not have.
         RunError: the folder or one of its files is missing or damaged; the message names the file.
 
     A phrasebook trained by `unrolled demo`:
@@ -93,6 +93,8 @@ def load(
         'El viejo profesor no lee los libros rojos.'
     """
     if is_export(Path(path)):
+        if task is not None:
+            raise ConfigError(f"{path} is an export, which knows its task; leave task out")
         run = opened(Path(path), device, precision)
     else:
         run = load_run(path, task, device)

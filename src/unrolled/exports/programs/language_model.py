@@ -32,7 +32,10 @@ class Model:
     def __init__(self, folder: Path = FOLDER) -> None:
         self.settings = json.loads((folder / "generate.json").read_text("utf-8"))
         self.words = Words(folder / "tokenizer-text.json", self.settings["kind"])
-        self.session = onnxruntime.InferenceSession((folder / "model.onnx").read_bytes())
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # a step is too small for more
+        graph = (folder / "model.onnx").read_bytes()
+        self.session = onnxruntime.InferenceSession(graph, options)
         self.border: str = self.settings["border"]
 
     def predict(self, texts: list[str], max_tokens: int = 40) -> list[dict[str, Any]]:

@@ -31,8 +31,10 @@ class Model:
         kinds = self.settings["kinds"]
         self.source = Words(folder / "tokenizer-source.json", kinds["source"])
         self.target = Words(folder / "tokenizer-target.json", kinds["target"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # a step is too small for more
         self.encoder, self.step = (
-            onnxruntime.InferenceSession((folder / f"{name}.onnx").read_bytes())
+            onnxruntime.InferenceSession((folder / f"{name}.onnx").read_bytes(), options)
             for name in ("encoder", "step")
         )
         self.step_inputs = [each.name for each in self.step.get_inputs()]
@@ -41,8 +43,8 @@ class Model:
         """The best translation of each text, its score, and the n best."""
         found = []
         for text in texts:
-            ids = self.source.encode(text)[: self.settings["max_input_length"]]
-            words = self.source.written(text, ids)
+            ids, most = self.source.encode(text), self.settings["max_input_length"]
+            words, ids = self.source.written(text, ids)[:most], ids[:most]
             best = self.search([*ids, END], words) if ids else [(0.0, [])]
             answers = [
                 {"text": self.target.decode(each, words), "score": score} for score, each in best

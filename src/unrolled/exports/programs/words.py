@@ -45,7 +45,7 @@ class Words:
             return tokens
         text = self.inner.normalizer.normalize_str(text.encode("utf-8", "replace").decode("utf-8"))
         pieces = [piece for piece, _ in self.inner.pre_tokenizer.pre_tokenize_str(text)]
-        return pieces[: len(ids)] if len(pieces) >= len(ids) else tokens
+        return pieces if len(pieces) == len(ids) else tokens
 
     def look_up(self, token: str) -> int:
         """The id of a whole token; 1 for an unknown one."""
