@@ -21,8 +21,9 @@ def export(
 
     Args:
         run: folder of a trained model, written by 'unrolled train'.
-        c: new folder for C code: a network without memory allocation (model.h), its weights, and a program
-            that reads standard input (main.c); for language_model with characters, classify and tag.
+        c: new folder for C code: a network without memory allocation (model.h), its weights, and a
+            program that reads standard input (main.c); for language_model with characters, classify and
+            tag.
         precision: precision of the weights; int8 takes a quarter of the space and states what it costs on
             the validation part.
     """

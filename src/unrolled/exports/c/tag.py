@@ -41,9 +41,7 @@ def plan(predictor: Any, precision: Precision) -> Plan:
     builder = Builder(precision)
     depths = build(builder, model)
     n_directions = len(depths[0])
-    width = max(
-        config.embedding_size + 2 * config.char_size, config.hidden_size * n_directions
-    )
+    width = max(config.embedding_size + 2 * config.char_size, config.hidden_size * n_directions)
     sizes = [directions[0].size for directions in depths]
     spelled = ", with the letters of each word" if config.char_size else ""
     from_type = literals.integer_type(len(labels))
