@@ -30,9 +30,9 @@ def _lines(plan: Plan, title: str, files: Mapping[str, str], agreement: Agreemen
     uses = "\n".join(_USES[plan.task])
     yield f"```\ncc -O2 -o model main.c -lm\n{uses}\n```\n"
     yield (
-        "The code is C99, allocates no memory and needs only the mathematics library. In a program of your "
-        "own, include `model.h` and, for text, `text.h`; the beginning of each says how. `TEXT_LONGEST` "
-        "(65,536 characters) limits the length of a text.\n"
+        "The code is C99, allocates no memory and needs only the mathematics library. In a program of "
+        "your own, include `model.h` and, for text, `text.h`; the beginning of each says how. "
+        "`TEXT_LONGEST` (65,536 characters) limits the length of a text.\n"
     )
     yield "## Size\n"
     builder = plan.builder

@@ -23,7 +23,7 @@ Range = tuple[int, int]
 
 
 def _points() -> Iterator[int]:
-    """The code points that may have a property: without surrogates, private use, and unassigned planes."""
+    """The code points that may have a property: no surrogates, private use, unassigned planes."""
     for first, end in ((0, 0xD800), (0xE000, 0x40000), (0xE0000, 0xE1000)):
         yield from range(first, end)
 
@@ -66,7 +66,10 @@ def normal_form() -> NormalForm:
         for character, parts in zip(_all(), _of_each(normalizers.NFD(), _all()), strict=True)
         if character != parts and ord(character) not in _HANGUL
     }
-    whole = {parts: character for character, parts in parts_of.items() if len(parts) > 1}
+    stable = set(_of_each(normalizers.NFC(), parts_of))
+    # Of several characters with the same parts, the one that these compose.
+    ordered = sorted(parts_of.items(), key=lambda item: item[0] in stable)
+    whole = {parts: character for character, parts in ordered if len(parts) > 1}
     pairs, composes = [], []
     for character, parts in parts_of.items():
         first = parts[:-1] if len(parts) <= 2 else whole[parts[:-1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,14 @@ def lines_of(predictor: Any, rows: Sequence[Any]) -> list[str]:
 # Classifiers
 
 
-def check_classifier(predictor: Any, lines: Lines, program: Path) -> tuple[list[str], float]:
+def check_classifier(
+    predictor: Any, exact: Any, lines: Lines, program: Path
+) -> tuple[list[str], float]:
     """Compare the probabilities of all labels, and the predicted ones.
 
     Args:
         predictor: the run, with rounded weights if those of the export are.
+        exact: the same in double precision.
         lines: what to predict.
         program: the program, which prints 9 decimals.
 
@@ -72,13 +76,19 @@ def check_classifier(predictor: Any, lines: Lines, program: Path) -> tuple[list[
         if sorted(found) != sorted(names):
             raise differs(what, f"labels {', '.join(map(quote, found))}")
         own = [found[name] for name in names]
-        worst = max(worst, check_equal(what, own, prediction.probabilities))
+        worst = max(worst, _check_probabilities(what, own, prediction, exact, line))
         expected = escape_breaks(", ".join(prediction.labels), also="\t")
         label = answer.rpartition("\t")[0]
         if label != expected and not _is_close(predictor, prediction.probabilities):
             check_same(f"the label of {quote(line)}", label, expected)
     _check_blank(program)
     return [f"the probabilities and labels of {count_of(len(lines), 'text')}"], worst
+
+
+def _check_probabilities(what: str, found: Any, prediction: Any, exact: Any, line: str) -> float:
+    return check_equal(
+        what, found, prediction.probabilities, lambda: exact.predict([line])[0].probabilities
+    )
 
 
 def _is_close(predictor: Any, probabilities: NDArray[np.float32]) -> bool:
@@ -95,7 +105,7 @@ def _check_blank(program: Path) -> None:
     check_same("the answer to empty lines", compiler.answer(program, (), "\n \n\t\n"), "\n\n\n")
 
 
-def classify_by_numpy(plan: Plan, predictor: Any, lines: Lines, weights: str) -> float:
+def classify_by_numpy(plan: Plan, predictor: Any, exact: Any, lines: Lines, weights: str) -> float:
     """Compare the probabilities computed from the arrays of `weights.h`."""
     network = Network(read_arrays(weights), plan.context["cell"].name)
     worst = 0.0
@@ -103,7 +113,7 @@ def classify_by_numpy(plan: Plan, predictor: Any, lines: Lines, weights: str) ->
         (ids,) = predictor.encode(line).texts
         found = _classified(plan, network, ids)
         what = f"the probabilities of the labels of {quote(line)}"
-        worst = max(worst, check_equal(what, found, prediction.probabilities))
+        worst = max(worst, _check_probabilities(what, found, prediction, exact, line))
     return worst
 
 
@@ -143,13 +153,13 @@ def _encoded(plan: Plan, network: Network, rows: list[Vector]) -> list[Vector]:
 
 
 def check_tagger(
-    plan: Plan, predictor: Any, lines: Lines, command: Sequence[str], folder: Path
+    predictor: Any, exact: Any, lines: Lines, command: Sequence[str], folder: Path
 ) -> tuple[list[str], float]:
     """Compare the scores of all tags of each word, and the tags that the program prints.
 
     Args:
-        plan: the export.
         predictor: the run, with rounded weights if those of the export are.
+        exact: the same in double precision.
         lines: what to predict.
         command: the command of the C compiler.
         folder: the folder with the C files.
@@ -167,7 +177,8 @@ def check_tagger(
     for line, numbers, answer in zip(lines, found, answers, strict=True):
         scores = emissions(predictor, line)
         own = np.array([float(number) for number in numbers.split()]).reshape(-1, scores.shape[1])
-        worst = max(worst, check_equal(f"the scores of the tags of {quote(line)}", own, scores))
+        what = f"the scores of the tags of {quote(line)}"
+        worst = max(worst, check_equal(what, own, scores, partial(emissions, exact, line)))
         _check_tags(predictor, line, answer, scores)
     _check_blank(program)
     return [f"the scores and tags of {count_of(len(lines), 'sentence')}"], worst
@@ -201,7 +212,7 @@ def _check_tags(predictor: Any, line: str, answer: str, scores: NDArray[np.float
         check_same(f"the tags of {quote(line)}", answer, wanted)
 
 
-def tag_by_numpy(plan: Plan, predictor: Any, lines: Lines, weights: str) -> float:
+def tag_by_numpy(plan: Plan, predictor: Any, exact: Any, lines: Lines, weights: str) -> float:
     """Compare the scores of tags computed from the arrays of `weights.h`."""
     network = Network(read_arrays(weights), plan.context["cell"].name)
     matrices = {matrix.name: matrix for matrix in plan.builder.matrices}
@@ -215,7 +226,10 @@ def tag_by_numpy(plan: Plan, predictor: Any, lines: Lines, weights: str) -> floa
             encoded = _encoded(plan, network, rows[start : start + plan.context["piece"]])
             found += [network.product(matrices["head"], row) for row in encoded]
         what = f"the scores of the tags of {quote(line)}"
-        worst = max(worst, check_equal(what, found, emissions(predictor, line)))
+        worst = max(
+            worst,
+            check_equal(what, found, emissions(predictor, line), partial(emissions, exact, line)),
+        )
     return worst
 
 

@@ -19,27 +19,34 @@ _SECONDS = 600
 
 
 def find() -> tuple[str, ...] | None:
-    """The command of the C compiler: the environment variable CC, or cc, gcc or clang; None without one."""
+    """The command of the C compiler, by the environment variable CC or by name; None without one."""
     given = shlex.split(os.environ.get("CC", ""))
     if given and shutil.which(given[0]):
         return tuple(given)
     return next(((name,) for name in _NAMES if shutil.which(name)), None)
 
 
-def compiled(compiler: Sequence[str], source: Path, options: Sequence[str] = OPTIONS) -> Path:
+def compiled(compiler: Sequence[str], source: Path, options: Sequence[str] | None = None) -> Path:
     """Compile a program beside its source.
 
     Args:
         compiler: the command of the compiler.
         source: the C file.
-        options: options of the compiler.
+        options: options of the compiler; by default `OPTIONS`.
 
     Raises:
         RunError: the compiler reports an error.
         UnavailableError: it does not end.
     """
     program = source.with_suffix(".exe")
-    command = [*compiler, *options, "-o", program.name, source.name, "-lm"]
+    command = [
+        *compiler,
+        *(OPTIONS if options is None else options),
+        "-o",
+        program.name,
+        source.name,
+        "-lm",
+    ]
     done = _run(command, source.parent, "")
     if done.returncode != 0:
         said = shorten(done.stderr.decode("utf-8", "replace").strip(), 300)

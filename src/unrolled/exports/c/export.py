@@ -2,7 +2,7 @@
 
 The folder of an export:
 
-    model.h       the network: its state, one step, what comes out; no allocation, only the mathematics library
+    model.h       the network: its state, one step, what comes out; no allocation, only libc's math
     weights.h     its weights, as constants
     text.h        text as tokens
     tables.h      the vocabulary, and tables of Unicode
@@ -15,6 +15,7 @@ It is written as a whole, and only if the answers agree.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -52,7 +53,7 @@ MOST_NUMBERS = 8_000_000
 """Weights of the largest model that is written as C."""
 
 Planner = Callable[[Any, Precision], Plan]
-Gate = Callable[[Plan, Any, Any, Mapping[str, str], Path], Agreement]
+Gate = Callable[[Plan, Any, Mapping[str, str], Path], Agreement]
 
 
 def export_c(
@@ -84,11 +85,8 @@ def export_c(
     name = predictor.folder.resolve().name if predictor.folder is not None else task.name
     title = f"The model '{name}' ({task.name}), written by Unrolled."
     files = plan.files(title)
-    rounded = type(predictor)(
-        predictor.recipe, task, predictor.tokenizers, plan.model.eval(), predictor.folder
-    )
     with tempfile.TemporaryDirectory(prefix="unrolled-") as scratch:
-        agreement = gate(plan, predictor, rounded, files, Path(scratch))
+        agreement = gate(plan, predictor, files, Path(scratch))
     files["README.md"] = card(plan, title, files, agreement)
     files["export.json"] = json.dumps(_record(plan, predictor, agreement), indent=1) + "\n"
     _write(path, files)
@@ -127,7 +125,8 @@ def _of_task(task: Any) -> tuple[Planner, Gate]:
     Raises:
         ConfigError: there is none.
     """
-    if TASKS.get(task.name) is not task:
+    known: Mapping[str, Any] = TASKS
+    if known.get(task.name) is not task:
         raise ConfigError(
             f"'{task.name}' is a task of your own, whose model cannot be written as C, because its "
             "equations are not known; use the model in Python"
@@ -141,8 +140,9 @@ def _of_task(task: Any) -> tuple[Planner, Gate]:
 
 
 def _gate_language_model(
-    plan: Plan, predictor: Any, rounded: Any, files: Mapping[str, str], scratch: Path
+    plan: Plan, predictor: Any, files: Mapping[str, str], scratch: Path
 ) -> Agreement:
+    rounded, exact = _rounded(plan, predictor)
     stream, notes = _held_out(predictor, plan)
     tokenizer = predictor.tokenizers["text"]
     most = check_language_model.n_rows_that_fit(len(tokenizer))
@@ -154,19 +154,18 @@ def _gate_language_model(
     else:
         write(scratch, dict(files))
         found = check_language_model.numbers_of_program(command, scratch, rows)
-    n, worst = check_language_model.check_numbers(plan, rows, found)
+    n, worst = check_language_model.check_numbers(plan, exact.model, rows, found)
     compared = [f"{n:,} distributions of the next token"]
     if command is not None:
         program = compiler.compiled(command, scratch / "main.c")
         texts = check_language_model.texts_of(tokenizer, ids)
-        compared += check_language_model.check_program(program, rounded, texts)
+        compared += check_language_model.check_program(program, rounded, exact, texts)
     cost = _cost(plan, predictor, rounded, stream)
     return Agreement(_how(command), tuple(compared), worst, cost, notes)
 
 
-def _gate_labels(
-    plan: Plan, predictor: Any, rounded: Any, files: Mapping[str, str], scratch: Path
-) -> Agreement:
+def _gate_labels(plan: Plan, predictor: Any, files: Mapping[str, str], scratch: Path) -> Agreement:
+    rounded, exact = _rounded(plan, predictor)
     rows, notes = _held_out(predictor, plan)
     lines = check_labels.lines_of(predictor, rows or [])
     command = compiler.find()
@@ -174,18 +173,30 @@ def _gate_labels(
     if command is None:
         numpy = check_labels.tag_by_numpy if tags else check_labels.classify_by_numpy
         compared = [f"the scores of {count_of(len(lines), 'text')}"]
-        worst = numpy(plan, rounded, lines, files["weights.h"])
+        worst = numpy(plan, rounded, exact, lines, files["weights.h"])
     else:
         write(scratch, dict(files))
         if tags:
-            compared, worst = check_labels.check_tagger(plan, rounded, lines, command, scratch)
+            compared, worst = check_labels.check_tagger(rounded, exact, lines, command, scratch)
         else:
             exact = (*compiler.OPTIONS, "-DDIGITS=9")
             program = compiler.compiled(command, scratch / "main.c", exact)
-            compared, worst = check_labels.check_classifier(rounded, lines, program)
+            compared, worst = check_labels.check_classifier(rounded, exact, lines, program)
     return Agreement(
         _how(command), tuple(compared), worst, _cost(plan, predictor, rounded, rows), notes
     )
+
+
+def _rounded(plan: Plan, predictor: Any) -> tuple[Any, Any]:
+    """The run with the weights of the export, and the same in double precision."""
+    models = plan.model.eval(), copy.deepcopy(plan.model).double().eval()
+    first, second = (
+        type(predictor)(
+            predictor.recipe, predictor.task, predictor.tokenizers, model, predictor.folder
+        )
+        for model in models
+    )
+    return first, second
 
 
 def _how(command: Sequence[str] | None) -> str:

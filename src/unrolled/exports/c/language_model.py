@@ -32,8 +32,8 @@ def plan(predictor: Any, precision: Precision) -> Plan:
     config = predictor.recipe.model
     if tokenizer.kind != "char":
         raise ConfigError(
-            f"text.kind is '{tokenizer.kind}', and only language models of characters can be exported as C; "
-            "export with --onnx, or train with --text.kind char"
+            f"text.kind is '{tokenizer.kind}', and only language models of characters can be exported as "
+            "C; export with --onnx, or train with --text.kind char"
         )
     if config.head == "adaptive":
         raise ConfigError(
@@ -66,8 +66,8 @@ def plan(predictor: Any, precision: Precision) -> Plan:
             "lanes": LANES,
             "widest": builder.widest,
         },
-        about=f"It reads characters, of which it knows {len(tokenizer) - len(SPECIALS):,}, and says which "
-        f"one comes next: {sizes_of(config.cell, [layer.size for layer in builder.layers])}.",
+        about=f"It reads characters, of which it knows {len(tokenizer) - len(SPECIALS):,}, and says "
+        f"which one comes next: {sizes_of(config.cell, [layer.size for layer in builder.layers])}.",
         state_bytes=4 * n_states * sum(layer.size for layer in builder.layers),
     )
 

@@ -167,7 +167,8 @@ class Builder:
             bias_name = self.array(f"{name}_bias", _floats(bias))
         if shared is not None:
             return Matrix(name, shared.rows, shared.scale, bias_name, n_rows, width)
-        rows, scale_name = _floats(weight), ""
+        rows: NDArray[Any] = _floats(weight)
+        scale_name = ""
         if self.precision == "int8":
             integers, scale = rounded(rows)
             weight.copy_(torch.from_numpy(integers.astype(np.float32) * scale[:, None]))
@@ -181,7 +182,8 @@ class Builder:
 
     def layer(self, name: str, weights: Weights, *, by_columns: bool = False) -> Layer:
         """Add a recurrent layer in one direction."""
-        assert weights.b_ih is not None and weights.b_hh is not None
+        assert weights.b_ih is not None
+        assert weights.b_hh is not None
         layer = Layer(
             name,
             self.matrix(f"{name}_ih", weights.w_ih, weights.b_ih, by_columns=by_columns),

@@ -1,4 +1,4 @@
-"""The arrays of `weights.h`, read back and used with NumPy: what the C code computes, without a compiler."""
+"""The arrays of `weights.h`, read back and used with NumPy as the C code uses them."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ class Network:
 
 def _sigmoid(x: Vector) -> Vector:
     with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-x))
+        result: Vector = 1 / (1 + np.exp(-x))
+        return result
 
 
 def log_softmax(logits: Vector) -> NDArray[np.float64]:

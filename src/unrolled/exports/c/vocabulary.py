@@ -86,8 +86,8 @@ def text_of(tokenizer: Tokenizer, in_word: Callable[[str], bool] | None = None) 
     kind = tokenizer.kind
     if kind not in _SUMMARIES:
         raise ConfigError(
-            f"text.kind is '{kind}', whose tokens cannot be split in C; export with --onnx, or train with "
-            "--text.kind bpe or char"
+            f"text.kind is '{kind}', whose tokens cannot be split in C; export with --onnx, or train "
+            "with --text.kind bpe or char"
         )
     lowercase = "A" not in tokenizer.inner.normalizer.normalize_str("A")
     classes = _classes(kind)
@@ -179,8 +179,8 @@ def _words(words: Sequence[str]) -> tuple[Table, ...]:
     n_zero = sum("\0" in word for word in words)
     if n_zero:
         raise ConfigError(
-            f"the vocabulary has {count_of(n_zero, 'token')} with a zero character, which ends a string in "
-            "C; export with --onnx, or train with --text.kind char or bpe"
+            f"the vocabulary has {count_of(n_zero, 'token')} with a zero character, which ends a string "
+            "in C; export with --onnx, or train with --text.kind char or bpe"
         )
     found = sorted((word.encode(), place) for place, word in enumerate(words, start=len(SPECIALS)))
     texts = [literals.string(word.decode()) for word, _ in found]
