@@ -17,6 +17,7 @@ from unrolled.cli.options import (
     Files,
     Names,
     Overrides,
+    default_out,
     out_for,
     recipe_from_options,
     settings_to_start_from,
