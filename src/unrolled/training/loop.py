@@ -301,9 +301,9 @@ def _new(
         trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), partial, began)
         if source is None:
             trainer.begin()
+            trainer.notes += pretrained.notes_on(recipe, task, prepared)
         else:
             trainer.begin_with(source)
-            trainer.notes += pretrained.notes_on(recipe, task, prepared)
         run_folder.fill(partial, prepared, recipe.data, trainer.notes)
         trainer.end_preparation()
         trainer.save()
