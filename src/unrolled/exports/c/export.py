@@ -125,8 +125,7 @@ def _of_task(task: Any) -> tuple[Planner, Gate]:
     Raises:
         ConfigError: there is none.
     """
-    known: Mapping[str, Any] = TASKS
-    if known.get(task.name) is not task:
+    if not any(task is known for known in TASKS.values()):
         raise ConfigError(
             f"'{task.name}' is a task of your own, whose model cannot be written as C, because its "
             "equations are not known; use the model in Python"
@@ -169,7 +168,7 @@ def _gate_labels(plan: Plan, predictor: Any, files: Mapping[str, str], scratch: 
     rows, notes = _held_out(predictor, plan)
     lines = check_labels.lines_of(predictor, rows or [])
     command = compiler.find()
-    tags = plan.task == tag.TASK.name
+    tags = plan.task == "tag"
     if command is None:
         numpy = check_labels.tag_by_numpy if tags else check_labels.classify_by_numpy
         compared = [f"the scores of {count_of(len(lines), 'text')}"]
@@ -179,8 +178,8 @@ def _gate_labels(plan: Plan, predictor: Any, files: Mapping[str, str], scratch: 
         if tags:
             compared, worst = check_labels.check_tagger(rounded, exact, lines, command, scratch)
         else:
-            exact = (*compiler.OPTIONS, "-DDIGITS=9")
-            program = compiler.compiled(command, scratch / "main.c", exact)
+            options = (*compiler.OPTIONS, "-DDIGITS=9")
+            program = compiler.compiled(command, scratch / "main.c", options)
             compared, worst = check_labels.check_classifier(rounded, exact, lines, program)
     return Agreement(
         _how(command), tuple(compared), worst, _cost(plan, predictor, rounded, rows), notes
@@ -264,8 +263,8 @@ def _write(path: Path, files: Mapping[str, str]) -> None:
 
 
 _EXPORTS: Mapping[str, tuple[Planner, Gate]] = {
-    language_model.TASK.name: (language_model.plan, _gate_language_model),
-    classify.TASK.name: (classify.plan, _gate_labels),
-    tag.TASK.name: (tag.plan, _gate_labels),
+    "language_model": (language_model.plan, _gate_language_model),
+    "classify": (classify.plan, _gate_labels),
+    "tag": (tag.plan, _gate_labels),
 }
 """By the name of a task."""
