@@ -18,6 +18,7 @@ pytest.importorskip("onnxruntime")
 @pytest.fixture(autouse=True)
 def _few_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unrolled.exports.inputs._N_MADE", 6)
+    monkeypatch.setattr("unrolled.exports.gate._N_ANSWERED", 5)
 
 
 WORDS = ("the", "a", "red", "big", "old", "cat", "dog", "bird", "sees", "likes", "it", ".")
@@ -95,7 +96,7 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         data = folder / f"{name}.{'txt' if name == 'language_model' else 'tsv'}"
         data.write_text(_data(name), encoding="utf-8")
         task = "translate" if name == "copying" else name
-        overrides = {**RUNS[name], "data.train": str(data), "training.max_steps": "40"}
+        overrides = {**RUNS[name], "data.train": str(data), "training.max_steps": "25"}
         overrides |= {"training.device": "cpu", "training.learning_rate": "0.02"}
         recipe = unrolled.Recipe.from_mapping({"task": task}, unrolled.TASKS, overrides.items())
         unrolled.train(recipe, path)
