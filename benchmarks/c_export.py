@@ -39,7 +39,8 @@ int main(void)
     model_begin(&state);
     for (i = 0; i < n; i++)
         step(&state, (int32_t)(4 + i % (MODEL_N_TOKENS - 4)), log_probs);
-    printf("%.3f %g\\n", (double)(clock() - begin) / CLOCKS_PER_SEC * 1e6 / (double)n, (double)log_probs[5]);
+    printf("%.3f ", (double)(clock() - begin) / CLOCKS_PER_SEC * 1e6 / (double)n);
+    printf("%g\\n", (double)log_probs[5]);
     return 0;
 }
 """
@@ -84,11 +85,17 @@ def _measure(command: list[str], folder: Path, options: list[str]) -> None:
         ["size", "library.o"], cwd=folder, check=True, capture_output=True, text=True
     )
     times = [
-        float(subprocess.run(["./steps"], cwd=folder, check=True, capture_output=True).stdout.split()[0])
+        float(
+            subprocess.run(["./steps"], cwd=folder, check=True, capture_output=True).stdout.split()[
+                0
+            ]
+        )
         for _ in range(5)
     ]
     text = int(size.stdout.splitlines()[1].split()[0])
-    print(f"  {' '.join(options)}: {text:,} bytes of code and constants, {statistics.median(times):.1f} µs")
+    print(
+        f"  {' '.join(options)}: {text:,} bytes of code and constants, {statistics.median(times):.1f} µs"
+    )
 
 
 def _in_python(predictor: Any) -> float:

@@ -156,7 +156,9 @@ def _fuzz_run(run: Path, n: int, seed: int) -> None:
                 )
                 print(f"{run}: {n_different} of {len(lines):,} lines with other tags", flush=True)
             else:
-                print(check_labels.check_classifier(predictor, lines, program), flush=True)
+                print(
+                    check_labels.check_classifier(predictor, predictor, lines, program), flush=True
+                )
         refused = subprocess.run(
             [str(program), *(("score",) if task == "language_model" else ())],
             input=broken_bytes(1000, seed),

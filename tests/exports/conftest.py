@@ -9,6 +9,8 @@ import pytest
 
 import unrolled
 
+OLD_FILES = Path(__file__).parents[1] / "old_files"
+
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
@@ -36,11 +38,6 @@ def _data(task: str) -> str:
     texts = [sentence(n, 2 + n % 9) for n in range(60)]
     if task == "classify":
         return _table([("text", "label"), *((t, f"label {t.count('cat') % 3}") for t in texts)])
-    if task == "several":
-        marks = [[w for w in ("cat", "dog", "it") if w in t.split()] for t in texts]
-        return _table(
-            [("text", "label"), *((t, "|".join(m)) for t, m in zip(texts, marks, strict=True))]
-        )
     if task == "pair":
         rows = [
             (t, u, "yes" if "dog" in u else "no")
@@ -50,27 +47,20 @@ def _data(task: str) -> str:
     if task in ("translate", "copying"):
         rows = [(t, " ".join(w.upper() for w in reversed(t.split()))) for t in dict.fromkeys(texts)]
         return _table([("en", "xx"), *rows])
-    if task == "tag":
-        tags = {"cat": "B-A", "dog": "B-A", "red": "B-C", "big": "I-C"}
-        sentences = [[(w, tags.get(w, "O")) for w in t.split()] for t in texts]
-        fixed = [
-            [
-                (w, t if t[0] != "I" or (i and s[i - 1][1][2:] == "C") else "O")
-                for i, (w, t) in enumerate(s)
-            ]
-            for s in sentences
-        ]
-        return "\n".join("".join(f"{w} {t}\n" for w, t in s) for s in fixed)
     return "\n".join(texts) + "\n"
 
 
 SIZES = {"model.embedding_size": "8", "model.hidden_size": "12"}
 RUNS: dict[str, dict[str, str]] = {
     "classify": {**SIZES, "model.pooling": "attentive"},
-    "several": {**SIZES, "data.label_separator": "|", "text.kind": "bpe", "text.vocab_size": "300"},
     "pair": {**SIZES, "model.encoder": "word_by_word", "model.cell": "gru"},
-    "tag": {**SIZES, "model.char_size": "5", "data.max_length": "4"},
-    "language_model": {**SIZES, "text.kind": "char", "data.n_rows": "2", "data.k1": "16"},
+    "language_model": {
+        **SIZES,
+        "text.kind": "bpe",
+        "text.vocab_size": "300",
+        "data.n_rows": "2",
+        "data.k1": "16",
+    },
     "copying": {
         **SIZES,
         "model.encoder_size": "6",
@@ -87,19 +77,24 @@ RUNS: dict[str, dict[str, str]] = {
 }
 
 
+OLD = {"several": "topics", "tag": "tag", "words": "words"}
+"""Runs of an earlier version: labels of texts, tags with a CRF, and a language model of words."""
+
+
 @pytest.fixture(scope="session")
 def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a tiny run by the name of its task; "several" is a classifier of several labels."""
+    """The folder of a tiny run: of a task, or one of `OLD`, or "copying", a translator that copies."""
     folder = tmp_path_factory.mktemp("runs")
 
     def made(name: str) -> Path:
+        if name in OLD:
+            return OLD_FILES / OLD[name] / "run"
         path = folder / name
         if path.exists():
             return path
-        ending = {"tag": "conll", "language_model": "txt"}.get(name, "tsv")
-        data = folder / f"{name}.{ending}"
+        data = folder / f"{name}.{'txt' if name == 'language_model' else 'tsv'}"
         data.write_text(_data(name), encoding="utf-8")
-        task = {"several": "classify", "copying": "translate"}.get(name, name)
+        task = "translate" if name == "copying" else name
         overrides = {**RUNS[name], "data.train": str(data), "training.max_steps": "40"}
         overrides |= {"training.device": "cpu", "training.learning_rate": "0.02"}
         recipe = unrolled.Recipe.from_mapping({"task": task}, unrolled.TASKS, overrides.items())

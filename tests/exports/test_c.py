@@ -38,9 +38,10 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find", lambda: None)
 
 
-def run_c(folder: Path, text: str, *arguments: str, options: tuple[str, ...] = ("-O0",)) -> str:
-    command = compiler.find()
-    program = compiler.compiled(command, folder / "main.c", ("-std=c99", *options))
+def run_c(folder: Path, text: str, *arguments: str) -> str:
+    program = folder / "main.exe"
+    if not program.exists():
+        program = compiler.compiled(compiler.find(), folder / "main.c")
     return compiler.answer(program, arguments, text)
 
 
@@ -245,6 +246,36 @@ def test_planted_mistakes_are_caught(
     planted(Path(template), old, new, monkeypatch)
     with pytest.raises(RunError, match="nothing was written"):
         export_c(language_model(tmp_path, cell=cell), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+LABEL_MISTAKES = [
+    ("classify.h", "is_back ? n - 1 - step : step", "step"),
+    ("classify.h", "if (outputs[t][i] > pooled[i])", "if (outputs[t][i] < pooled[i])"),
+    ("classify.h", "n_known == 0", "n_known < 0"),
+    ("classify.h", "(double)probabilities[label] >=", "1 - (double)probabilities[label] >="),
+    ("classify.c", "? MODEL_N_FIRST", "? 1 + MODEL_N_FIRST"),
+    ("text.h", "&& !text_clitic(text, n, end)", ""),
+    ("tag.h", "letters[n - 1 - i]", "letters[i]"),
+    ("tag.h", "[other * MODEL_N_TAGS + tag]", "[tag * MODEL_N_TAGS + other]"),
+    ("tag.h", "> last[best] + model_end[best]", "< last[best] + model_end[best]"),
+    ("tag.h", "state->n_rows == MODEL_PIECE", "state->n_rows == MODEL_PIECE - 1"),
+    ("tag.c", "i < n_letters - n_last", "i < n_last"),
+]
+
+
+@needs_compiler
+@pytest.mark.parametrize(("template", "old", "new"), LABEL_MISTAKES)
+def test_planted_mistakes_of_labels_are_caught(
+    template: str, old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(Path(template), old, new, monkeypatch)
+    if template.startswith("tag"):
+        predictor = tagger({"max_length": 4, "max_characters": 3})
+    else:
+        predictor = classifier(several=True, data={"max_length": 8, "keep": "both"})
+    with pytest.raises(RunError, match="nothing was written"):
+        export_c(predictor, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -15,6 +15,7 @@ import unrolled
 from unrolled.exports import kinds, pair, parts, recurrence, translate
 from unrolled.exports.graph import Graph
 from unrolled.exports.recurrence import Rows
+from unrolled.shapes import Padded
 
 Patch = pytest.MonkeyPatch
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -179,3 +180,24 @@ def test_mistakes_in_answers_are_refused(
     with pytest.raises(unrolled.RunError, match=r"infer\.py of the export"):
         unrolled.export_onnx(run_of(task), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_without_finite_scores_is_refused() -> None:
+    small = predictor("classify", **LSTM)
+    small.model.head.scorer.bias.data.fill_(float("nan"))
+    with pytest.raises(unrolled.RunError, match="no finite score"):
+        agreement_of(small)
+
+
+def test_a_model_that_overflows_on_a_long_text_agrees_elsewhere(monkeypatch: Patch) -> None:
+    small = predictor("classify", **small_models.SIZES, cell="rnn_relu", bidirectional=False)
+    small.model.encoder.recurrent.weight_hh_l0.data.mul_(0).add_(3e3)
+    small.model.encoder.recurrent.bias_ih_l0.data.fill_(1.0)
+    logits = small.model(Padded.from_rows([[4] * 20, [4]]))
+    assert not logits[0].isfinite().all()
+    assert logits[1].isfinite().all()
+    assert agreement_of(small) < 1e-4
+    padding_not_stopped(monkeypatch)
+    biases_left_out(monkeypatch)
+    with pytest.raises(unrolled.RunError, match="does not compute"):
+        agreement_of(small)

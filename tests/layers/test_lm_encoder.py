@@ -89,8 +89,12 @@ def test_groups_are_ordered_from_the_head() -> None:
     model = Classifier(config, 11, 2)
     top, below, table = groups_below(model)
     stacks = encoder_in(model).stacks
-    assert {id(p) for p in top} == {id(p) for s in stacks for p in s.layers[1].parameters()}
-    assert {id(p) for p in below} == {id(p) for s in stacks for p in s.layers[0].parameters()}
+    for group, depth in ((top, 1), (below, 0)):
+        wanted = {id(p) for stack in stacks for p in stack.layers[depth].parameters()}
+        for place in (0, 1):
+            wanted |= {id(p) for p in encoder_in(model).starts_of(place, depth)}
+        assert {id(p) for p in group} == wanted
+        assert len(group) == 2 * 4 + 2 * 2
     assert table == [model.embedding.weight]
     assert groups_below(Classifier(ClassifyConfig(), 11, 2)) == []
 
@@ -105,3 +109,25 @@ def test_a_shared_embedding_belongs_to_the_head() -> None:
 def test_two_directions_need_inputs_for_both() -> None:
     with pytest.raises(ConfigError, match="input_size must be a multiple of 2, got 5"):
         LanguageModelEncoder("lstm", 5, [3], n_directions=2)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_each_layer_begins_with_its_own_state(cell: str) -> None:
+    encoder = LanguageModelEncoder(cell, 2 * E, [3, 4], n_directions=2).double().eval()
+    states = []
+    for place, stack in enumerate(encoder.stacks):
+        state = tuple(
+            tuple(torch.randn(1, *part.shape[1:], dtype=torch.double) for part in layer)
+            for layer in stack.start(1)
+        )
+        encoder.start_after(place, state)
+        states.append(state)
+    rows = Padded(rows_of(2 * E).values.double(), LENGTHS)
+    y, _ = encoder(rows)
+    for place, (stack, state) in enumerate(zip(encoder.stacks, states, strict=True)):
+        own = Padded(rows.values[:2, :, place * E : (place + 1) * E], LENGTHS[:2])
+        start = tuple(tuple(part.repeat(2, 1) for part in layer) for layer in state)
+        wanted, _ = stack(own, start, reverse=place == 1)
+        torch.testing.assert_close(y.values[:2, :, place * 4 : (place + 1) * 4], wanted)
+    y.values.sum().backward()
+    assert all(part.grad.abs().sum() > 0 for part in encoder.starts)

@@ -15,6 +15,7 @@ import unrolled
 from unrolled import cli
 from unrolled.errors import ConfigError, DataError, RunError
 from unrolled.layers.label_head import LabelHead, SoftTargets
+from unrolled.tasks.classify import ClassifyConfig
 from unrolled.training.checkpoint import load_tensors
 from unrolled.training.events import Started, Step
 from unrolled.training.loop import fit
@@ -147,7 +148,9 @@ def test_a_model_learns_what_its_teacher_says(teacher: Path, tmp_path: Path) -> 
     recipe = recipe_for(
         tmp_path, max_steps=150, teacher=str(teacher), teacher_weight=1.0, average=0.0
     )
-    recipe = replace(recipe, seed=8, model=replace(recipe.model, dropout_rate=0.0))
+    recipe = replace(
+        recipe, seed=8, model=ClassifyConfig(embedding_size=6, hidden_size=7, dropout_rate=0.0)
+    )
     unrolled.train(recipe, tmp_path / "run")
     model, theirs = unrolled.load(tmp_path / "run"), unrolled.load(teacher)
     texts = [row.texts[0] for row in model.parts()["train"]]

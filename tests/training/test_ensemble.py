@@ -20,6 +20,7 @@ from unrolled.inspect.attribution import explain_words
 from unrolled.metrics.multi_label import choose_thresholds
 from unrolled.samples import expressions
 from unrolled.samples.shop import generator as shop
+from unrolled.tasks.classify import ClassifyConfig
 from unrolled.tasks.ensemble import JointState, JointSteps
 from unrolled.training.checkpoint import load_tensors
 from unrolled.training.ensemble import EnsembleFinished, MemberStarted, fit_ensemble
@@ -180,7 +181,7 @@ def test_other_settings_are_refused_and_limits_go_on(folder: Path, tmp_path: Pat
     copy = tmp_path / "run"
     shutil.copytree(folder, copy)
     recipe = recipe_for(folder.parent)
-    other = replace(recipe, model=replace(recipe.model, hidden_size=5))
+    other = replace(recipe, model=ClassifyConfig(embedding_size=6, hidden_size=5))
     with pytest.raises(ConfigError, match=r"model.hidden_size is 5, but .* was started with 7"):
         fit_ensemble(other, copy, 3)
     longer = replace(recipe, training=replace(recipe.training, max_steps=14))

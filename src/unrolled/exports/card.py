@@ -75,7 +75,7 @@ def _lines(
         f"answers of `infer.py` were those of the {'run' if precision == 'float32' else 'rounded model'}"
         f"{_ties(agreement.n_ties)}.\n"
     )
-    yield from _costs(precision, agreement)
+    yield from _costs(precision, agreement, "tokens" if task == "language_model" else "rows")
     yield f"Run: SHA-256 `{record['run']}`.\n"
     if run is not None:
         yield from _of_run(run / "README.md")
@@ -90,14 +90,15 @@ def _shape(value: Any) -> list[str]:
     return [each.dim_param or str(each.dim_value) for each in dimensions]
 
 
-def _costs(precision: str, agreement: Agreement) -> Iterator[str]:
+def _costs(precision: str, agreement: Agreement, unit: str) -> Iterator[str]:
     if precision == "float32":
         return
     yield f"The weights are rounded to {precision}, and everything is computed in float32.\n"
     if not agreement.scores:
         yield "What that costs is not known: the validation data of the run were not here.\n"
         return
-    yield f"| score, {agreement.n_scored:,} validation rows or tokens | run | export |\n|---|---|---|"
+    yield f"| score on {agreement.n_scored:,} {unit} of the validation part | run | export |"
+    yield "|---|---|---|"
     for name, (before, after) in agreement.scores.items():
         yield f"| {name} | {before:.4f} | {after:.4f} |"
     yield ""

@@ -229,7 +229,7 @@ class LinearChainCRF(nn.Module):
     ) -> Float[Tensor, "B T C"]:
         """The marginals p(y_t = c) of each step; zeros in the padding. Without gradients."""
         chain = self._chain(emissions, lengths)
-        p_TBC = _lattice(chain, self.scores(), self._mixing, both=True).marginals()
+        p_TBC = _lattice(chain, self._scores(), self._mixing, both=True).marginals()
         return p_TBC.transpose(0, 1).to(_at_least_float32(emissions))
 
     @torch.no_grad()
@@ -237,7 +237,7 @@ class LinearChainCRF(nn.Module):
         self, emissions: Float[Tensor, "B T C"], lengths: Int[Tensor, " B"]
     ) -> Int[Tensor, "B T"]:
         """The most probable path of each row (Viterbi 1967); zeros in the padding."""
-        chain, scores = self._chain(emissions, lengths), self.scores()
+        chain, scores = self._chain(emissions, lengths), self._scores()
         T, B, C = chain.e_TBC.shape
         if T == 0 or B == 0:
             return torch.zeros(B, T, dtype=torch.int64, device=emissions.device)
@@ -262,7 +262,7 @@ class LinearChainCRF(nn.Module):
 
     def _nats(self, emissions: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
         chain = self._chain(emissions, lengths)
-        scores = self.scores()
+        scores = self._scores()
         tags_TB = torch.where(chain.mask_TB, tags.t(), 0)
         C = emissions.shape[2]
         if tags_TB.numel() and not 0 <= int(tags_TB.min()) <= int(tags_TB.max()) < C:
@@ -278,7 +278,7 @@ class LinearChainCRF(nn.Module):
         wanted = torch.is_grad_enabled()
         return _Nats.apply(emissions, *scores, tags_TB, chain, self._mixing, wanted)
 
-    def scores(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _scores(self) -> tuple[Tensor, Tensor, Tensor]:
         """The start, transition and end weights; −∞ where not allowed."""
         renewed(self)
         weights = (self.start_weight, self.transition_weight, self.end_weight)

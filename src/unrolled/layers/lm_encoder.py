@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from unrolled.config import require
 from unrolled.layers.encoder import State
-from unrolled.layers.recurrent_stack import RecurrentStack
+from unrolled.layers.recurrent_stack import RecurrentStack, StackState
+from unrolled.ops.cells import cell_named
 from unrolled.shapes import Padded
 
 
@@ -28,6 +29,9 @@ class LanguageModelEncoder(nn.Module):
         h→^l_t = RNN(h→^(l−1)_t, h→^l_(t−1))        h→^0_t = x_t
         h←^l_t = RNN(h←^(l−1)_t, h←^l_(t+1))        h←^0_t = x'_t
         y_t = [h→^L_t; h←^L_t]
+
+    A language model reads each document after the mark that ends the one before. Therefore the layers
+    begin with learned states, which are set to those after such a mark (`start_after`), not with zeros.
 
     Unlike in a bidirectional layer, no layer of one direction reads the other. The inputs are [x; x'],
     and columns after these, such as those of a word's characters, become the last columns of y.
@@ -42,6 +46,7 @@ class LanguageModelEncoder(nn.Module):
 
     Attributes:
         stacks: the layers of each direction, forwards first.
+        starts: their initial states, `[H]` each, for each direction, layer and part of the state.
         output_size: width of y.
 
     Raises:
@@ -74,6 +79,41 @@ class LanguageModelEncoder(nn.Module):
             for _ in range(n_directions)
         )
 
+        n_parts = cell_named(cell).n_states
+        widths = [size for _ in range(n_directions) for size in sizes for _ in range(n_parts)]
+        self.starts = nn.ParameterList(nn.Parameter(torch.zeros(width)) for width in widths)
+
+    def starts_of(self, place: int, depth: int) -> list[nn.Parameter]:
+        """The parts of the initial state of a layer.
+
+        Args:
+            place: direction, 0 for forwards.
+            depth: layer, from 0.
+        """
+        n_layers = len(self.stacks[0].layers)  # type: ignore[arg-type]
+        n_parts = len(self.starts) // (len(self.stacks) * n_layers)
+        first = (place * n_layers + depth) * n_parts
+        return list(self.starts)[first : first + n_parts]
+
+    @torch.no_grad()
+    def start_after(self, place: int, state: StackState) -> None:
+        """Begin with this state in one direction; see `starts_of`.
+
+        Args:
+            place: direction, 0 for forwards.
+            state: the state of each layer, for one row.
+        """
+        for depth, parts in enumerate(state):
+            for own, part in zip(self.starts_of(place, depth), parts, strict=True):
+                own.copy_(part[0])
+
+    def _start(self, place: int, n_rows: int) -> StackState:
+        n_layers = len(self.stacks[0].layers)  # type: ignore[arg-type]
+        return tuple(
+            tuple(part.unsqueeze(0).repeat(n_rows, 1) for part in self.starts_of(place, depth))
+            for depth in range(n_layers)
+        )
+
     def forward(self, inputs: Padded) -> tuple[Padded, State]:
         """Return (outputs `[B, T, D]`, the state of the last layer, directions concatenated).
 
@@ -83,7 +123,8 @@ class LanguageModelEncoder(nn.Module):
         outputs, ends = [], []
         for place, stack in enumerate(self.stacks):
             own_BTE = inputs.values[:, :, place * width : (place + 1) * width]
-            y_BTH, state = stack(Padded(own_BTE, inputs.lengths), reverse=place == 1)
+            start = self._start(place, len(own_BTE))
+            y_BTH, state = stack(Padded(own_BTE, inputs.lengths), start, reverse=place == 1)
             outputs.append(y_BTH)
             ends.append(state[-1])
         outputs += [self._others(inputs)] if self.n_columns else []
@@ -133,6 +174,10 @@ def groups_below(model: nn.Module) -> list[list[nn.Parameter]]:
         return []
     depths = reversed(range(len(stacks[0].layers)))
     groups = [[p for stack in stacks for p in stack.layers[depth].parameters()] for depth in depths]
+    for group, depth in zip(groups, reversed(range(len(groups))), strict=True):
+        if encoder is not None:
+            places = range(len(stacks))
+            group += [p for place in places for p in encoder.starts_of(place, depth)]
     weight = getattr(embedding_of(model), "weight", None)
     head = getattr(model, "head", None)
     if isinstance(weight, nn.Parameter) and weight is not getattr(head, "weight", None):

@@ -487,7 +487,7 @@ def tune_thresholds(
     If the model counts n-grams, their share in the scores is set first.
     """
     labels: Labels = tokenizers[LABELS]
-    if is_mixed(model.head):
+    if is_mixed(getattr(model, "head", None)):
         gold_NC = gold_matrix(examples, len(labels))
         predictions = mix_parts(model.head, predictions, gold_NC, labels, labels_for)
     if not labels.multi_label:

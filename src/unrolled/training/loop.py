@@ -19,7 +19,7 @@ from unrolled import config, storage
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.reporting import begun
 from unrolled.system import trim_memory
-from unrolled.tasks.task import AnyTask
+from unrolled.tasks.task import AnyTask, Tokenizers
 from unrolled.text.config import TextConfig
 from unrolled.training import checkpoint, compatibility, new_words, pretrained, run_folder
 from unrolled.training.checks import check_files, check_recipe
@@ -295,7 +295,7 @@ def _new(
 ) -> Trainer:
     """Create a run at step 0, and save it."""
     with run_folder.beginning(out, recipe, lock, source) as partial:
-        tokenizers = None
+        tokenizers: Tokenizers | None = None
         if source is not None:
             tokenizers = run_folder.load_tokenizers(source)
             check_weights(recipe, task, tokenizers, source / checkpoint.MODEL_FILE)
@@ -305,9 +305,9 @@ def _new(
         trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), partial, began)
         if source is None:
             trainer.begin()
+            trainer.notes += pretrained.notes_on(recipe, task, prepared)
         else:
             trainer.begin_with(source)
-            trainer.notes += pretrained.notes_on(recipe, task, prepared)
         run_folder.fill(partial, prepared, recipe.data, trainer.notes)
         trainer.end_preparation()
         trainer.save()

@@ -14,10 +14,11 @@ from unrolled import config
 from unrolled.errors import ConfigError, DataError, RunError
 from unrolled.layers.lm_encoder import embedding_of, encoder_in, groups_below
 from unrolled.quoting import brief
+from unrolled.shapes import Padded
 from unrolled.tasks.language_model import LanguageModel, LanguageModelConfig
 from unrolled.tasks.pretraining import Source, check_fit, fitted
 from unrolled.tasks.task import AnyTask, LabelTask
-from unrolled.text.config import PAD_ID, UNK_ID, TextConfig
+from unrolled.text.config import EOS_ID, PAD_ID, UNK_ID, TextConfig
 from unrolled.text.corpus.config import Part as CorpusPart
 from unrolled.text.corpus.tables import texts_of_tables
 from unrolled.text.corpus.windows import StreamConfig
@@ -194,6 +195,9 @@ def load(model: nn.Module, recipe: Recipe) -> tuple[str, ...]:
         with torch.no_grad():
             embedding.weight[:, columns] = own.scaled_embedding()
         stack.load_state_dict(own.layers.state_dict())
+        with torch.no_grad():
+            mark = own(Padded.from_rows([[EOS_ID]], PAD_ID), own.start(1))
+        encoder.start_after(place, mark.state)
         notes.append(_what_is_taken(path, own, len(run.tokenizers[ROLE])))
     with torch.no_grad():
         embedding.weight[PAD_ID] = 0

@@ -26,6 +26,9 @@ from unrolled.exports.c.plan import Plan, render
 from unrolled.exports.c.reading import Network, Vector, log_softmax, read_arrays
 from unrolled.quoting import escape_breaks, quote
 from unrolled.tasks.tag.data import collate
+from unrolled.tasks.text_labels import ROLE
+from unrolled.text.config import SPECIALS
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.wording import count_of
 
 _N_HELD_OUT = 100
@@ -35,13 +38,20 @@ Lines = Sequence[str]
 
 
 def lines_of(predictor: Any, rows: Sequence[Any]) -> list[str]:
-    """Lines to predict: held-out ones, hard ones, and one that is longer than what the model reads."""
+    """Lines to predict: held-out ones, hard ones, and known words, fewer and more than are read."""
+    most = predictor.recipe.data.max_length
+    tokenizer = predictor.tokenizers[ROLE]
     held = [row.texts[0] for row in some_of(rows, _N_HELD_OUT)]
-    longer = " ".join([*held, *ADVERSARIAL] * 3)
-    n_words = predictor.recipe.data.max_length * 2 + 3
-    longest = " ".join((longer.split() * (1 + n_words // len(longer.split())))[:n_words])
-    lines = [_BREAKS.sub(" ", text) for text in [*held, *ADVERSARIAL, longest]]
+    known = [_of_vocabulary(tokenizer, n) for n in (1, 2, 7, most, most + 1, 2 * most + 3)]
+    lines = [_BREAKS.sub(" ", text) for text in [*held, *ADVERSARIAL, *known, "".join(ADVERSARIAL)]]
     return [line for line in lines if line.strip()]
+
+
+def _of_vocabulary(tokenizer: Tokenizer, n_tokens: int) -> str:
+    """A text of tokens of a vocabulary."""
+    draw = np.random.default_rng(n_tokens)
+    ids = draw.integers(len(SPECIALS), max(len(tokenizer), len(SPECIALS) + 1), n_tokens)
+    return tokenizer.decode(ids.tolist())
 
 
 # Classifiers
@@ -201,7 +211,9 @@ def _check_tags(predictor: Any, line: str, answer: str, scores: NDArray[np.float
     if answer == wanted:
         return
     paths = [[written.get(tag, -1) for tag in text.split(" ")] for text in (answer, wanted)]
-    if -1 in paths[0] or len(paths[0]) != len(paths[1]):
+    allowed = crf.allowed if crf is not None else None
+    is_allowed = allowed is None or (-1 not in paths[0] and allowed.why_not(paths[0]) is None)
+    if -1 in paths[0] or len(paths[0]) != len(paths[1]) or not is_allowed:
         check_same(f"the tags of {quote(line)}", answer, wanted)
     sums = [float(scores[np.arange(len(path)), path].sum()) for path in paths]
     if crf is not None:

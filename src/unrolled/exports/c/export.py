@@ -127,8 +127,7 @@ def _of_task(task: Any) -> tuple[Planner, Gate]:
     Raises:
         ConfigError: there is none.
     """
-    known: Mapping[str, Any] = TASKS
-    if known.get(task.name) is not task:
+    if not any(task is known for known in TASKS.values()):
         raise ConfigError(
             f"'{task.name}' is a task of your own, whose model cannot be written as C, because its "
             "equations are not known; use the model in Python"
@@ -171,7 +170,7 @@ def _gate_labels(plan: Plan, predictor: Any, files: Mapping[str, str], scratch: 
     rows, notes = _held_out(predictor, plan)
     lines = check_labels.lines_of(predictor, rows or [])
     command = compiler.find()
-    tags = plan.task == tag.TASK.name
+    tags = plan.task == "tag"
     if command is None:
         numpy = check_labels.tag_by_numpy if tags else check_labels.classify_by_numpy
         compared = [f"the scores of {count_of(len(lines), 'text')}"]
@@ -266,8 +265,8 @@ def _write(path: Path, files: Mapping[str, str]) -> None:
 
 
 _EXPORTS: Mapping[str, tuple[Planner, Gate]] = {
-    language_model.TASK.name: (language_model.plan, _gate_language_model),
-    classify.TASK.name: (classify.plan, _gate_labels),
-    tag.TASK.name: (tag.plan, _gate_labels),
+    "language_model": (language_model.plan, _gate_language_model),
+    "classify": (classify.plan, _gate_labels),
+    "tag": (tag.plan, _gate_labels),
 }
 """By the name of a task."""

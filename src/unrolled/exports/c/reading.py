@@ -97,8 +97,7 @@ class Network:
 
 def _sigmoid(x: Vector) -> Vector:
     with np.errstate(over="ignore"):
-        result: Vector = 1 / (1 + np.exp(-x))
-        return result
+        return np.reciprocal(1 + np.exp(-x), dtype=np.float32)
 
 
 def log_softmax(logits: Vector) -> NDArray[np.float64]:

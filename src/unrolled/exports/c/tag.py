@@ -95,5 +95,5 @@ def build(builder: Builder, model: Tagger) -> list[tuple[Any, ...]]:
 
 def _add_crf(builder: Builder, crf: LinearChainCRF) -> None:
     """Add the scores of a CRF; −∞ for what the tagging scheme forbids."""
-    for name, scores in zip(("start", "transition", "end"), crf.scores(), strict=True):
+    for name, scores in zip(("start", "transition", "end"), crf._scores(), strict=True):
         builder.array(name, scores.detach().double().numpy().astype(np.float64))
