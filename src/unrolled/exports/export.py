@@ -16,6 +16,7 @@ from unrolled.exports.graph import check_installed, describe
 from unrolled.exports.inputs import Inputs, inputs_for
 from unrolled.exports.kinds import Kind, check_tokenizers, kind_of
 from unrolled.exports.opened import opened, sessions_of
+from unrolled.exports.refusal import check_exportable
 from unrolled.exports.rounding import PRECISIONS, Precision, rounded
 from unrolled.reporting import begun
 from unrolled.tasks.kind import LANGUAGE_MODEL
@@ -43,6 +44,7 @@ def export(
     """
     require(precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", precision)
     check_installed("onnx", "onnxruntime")
+    check_exportable(predictor, "ONNX")
     kind = kind_of(predictor.task)
     check_tokenizers(predictor.tokenizers)
     with files.beginning(path, force) as partial:

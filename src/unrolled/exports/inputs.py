@@ -11,7 +11,7 @@ import numpy as np
 
 from unrolled.errors import UnrolledError
 from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL
-from unrolled.tasks.tag.data import CHARACTERS
+from unrolled.tasks.spelling import CHARACTERS
 from unrolled.text.config import SPECIALS
 from unrolled.text.rows import as_list, as_text
 from unrolled.text.tokenizer import Tokenizer

@@ -61,6 +61,8 @@ Text = tuple[str, Rows]
 def _text(g: Graph, model: PairClassifier, name: str) -> Text:
     rows = Rows.of(g, g.input(name, "rows", f"{name} steps", kind="INT64"))
     x_TBE = parts.embedded(g, model.embedding, rows)
+    if model.context is not None:
+        x_TBE, _ = parts.encoded(g, model.context, model.config.cell, x_TBE, rows)
     if model.projection is not None:
         renewed(model.projection)
         x_TBE = g.linear(x_TBE, model.projection.weight, model.projection.bias)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from unrolled.layers.conditional import TanhScorer
 from unrolled.layers.encoder import RecurrentEncoder
 from unrolled.layers.head import AdaptiveHead, CopyHead, SoftmaxHead
 from unrolled.layers.label_head import LabelHead
+from unrolled.layers.lm_encoder import LanguageModelEncoder
 from unrolled.layers.pooling import Pooling
 from unrolled.layers.renewal import renewed
 from unrolled.ops.cells import cell_named
@@ -46,15 +48,44 @@ def embedded(g: Graph, table: torch.nn.Embedding, rows: Rows, scale: float = 1.0
 
 
 def encoded(
-    g: Graph, encoder: RecurrentEncoder, cell: str, x_TBE: str, rows: Rows
+    g: Graph, encoder: RecurrentEncoder | LanguageModelEncoder, cell: str, x_TBE: str, rows: Rows
 ) -> tuple[str, list[tuple[str, ...]]]:
-    """A `RecurrentEncoder`: outputs `[T, B, N·H]`, and final states by layer, `[B, N·H]` each."""
+    """An encoder: outputs `[T, B, N·H]`, and final states by layer, `[B, N·H]` each."""
+    if isinstance(encoder, LanguageModelEncoder):
+        return _in_context(g, encoder, x_TBE, rows)
     states = []
     for depth in range(encoder.recurrent.num_layers):
         directions = directions_of(encoder.recurrent, depth)
         x_TBE, ends = read(g, kind_of(cell), x_TBE, rows, directions)
         states.append(tuple(joined(g, parts) for parts in zip(*ends, strict=True)))
     return x_TBE, states
+
+
+def _in_context(
+    g: Graph, encoder: LanguageModelEncoder, x_TBE: str, rows: Rows
+) -> tuple[str, list[tuple[str, ...]]]:
+    """A `LanguageModelEncoder`: outputs `[T, B, D]`, and the final state of the last layer."""
+    stacks: Any = encoder.stacks
+    width = encoder.input_size // len(stacks)
+    outputs, ends = [], []
+    for place, stack in enumerate(stacks):
+        y_TBH = columns(g, x_TBE, place * width, (place + 1) * width)
+        for layer in stack.layers:
+            (direction,) = directions_of(layer)
+            direction = replace(direction, is_reverse=place == 1)
+            y_TBH, (end,) = read(g, kind_of(stack.cell), y_TBH, rows, [direction])
+        outputs.append(y_TBH)
+        ends.append(end)
+    if encoder.n_columns:
+        first = encoder.input_size
+        outputs.append(columns(g, x_TBE, first, first + encoder.n_columns))
+    last = tuple(joined(g, parts) for parts in zip(*ends, strict=True))
+    return outputs[0] if len(outputs) == 1 else g("Concat", *outputs, axis=2), [last]
+
+
+def columns(g: Graph, x_TBD: str, start: int, end: int) -> str:
+    """Some of the columns of `[T, B, D]`."""
+    return g("Slice", x_TBD, g.integers(start), g.integers(end), g.integers(2))
 
 
 def joined(g: Graph, parts: Sequence[str]) -> str:
@@ -69,26 +100,37 @@ def batch_first(g: Graph, x_TBD: str) -> str:
 
 def pooled(g: Graph, pooling: Pooling, y_TBD: str, last_BD: str, rows: Rows) -> tuple[str, str]:
     """A `Pooling`: vectors `[B, D]`, and attention weights `[B, T]`, or ""."""
-    zero, first = g.constant(0.0), g.integers(0)
-    if pooling.kind == "final":
-        return g("Where", rows.has_steps, last_BD, zero), ""
-    if pooling.kind == "max":
-        lowest = g("Where", rows.is_real, y_TBD, g.constant(LOWEST))
-        return g("Where", rows.has_steps, g("ReduceMax", lowest, axes=[0], keepdims=0), zero), ""
-    if pooling.kind == "mean":
-        from onnx import TensorProto
-
-        one = g.constant(1, np.int64)
-        n_steps = g("Cast", g("Max", rows.lengths, one), to=TensorProto.FLOAT)
-        total = g("ReduceSum", y_TBD, first, keepdims=0)
-        return g("Div", total, g("Unsqueeze", n_steps, g.integers(1))), ""
+    if pooling.kind != "attentive":
+        kinds = ("final", "max", "mean") if pooling.kind == "concat" else (pooling.kind,)
+        found = [_pooled_as(g, kind, y_TBD, last_BD, rows) for kind in kinds]
+        return joined(g, found), ""
     attentive = pooling.attentive
     assert attentive is not None
     hidden = g("Tanh", g.linear(y_TBD, attentive.weight, attentive.bias))
     energies = g("MatMul", hidden, g.vector(attentive.query.unsqueeze(1)))
     weights = masked_softmax(g, energies, rows.is_real, axis=0)
-    pooled_BD = g("ReduceSum", g("Mul", weights, y_TBD), first, keepdims=0)
+    pooled_BD = g("ReduceSum", g("Mul", weights, y_TBD), g.integers(0), keepdims=0)
     return pooled_BD, g("Transpose", g("Squeeze", weights, g.integers(2)), perm=[1, 0])
+
+
+def _pooled_as(g: Graph, kind: str, y_TBD: str, last_BD: str, rows: Rows) -> str:
+    """A pooling without weights: "final", "max" or "mean"."""
+    if kind == "final":
+        return g("Where", rows.has_steps, last_BD, g.constant(0.0))
+    if kind == "max":
+        return largest(g, y_TBD, rows)
+    from onnx import TensorProto
+
+    n_steps = g("Cast", g("Max", rows.lengths, g.constant(1, np.int64)), to=TensorProto.FLOAT)
+    total = g("ReduceSum", y_TBD, g.integers(0), keepdims=0)
+    return g("Div", total, g("Unsqueeze", n_steps, g.integers(1)))
+
+
+def largest(g: Graph, y_TBD: str, rows: Rows) -> str:
+    """The maximum over the real steps, `[B, D]`; zeros for a row without steps."""
+    lowest = g("Where", rows.is_real, y_TBD, g.constant(LOWEST))
+    maxima = g("ReduceMax", lowest, axes=[0], keepdims=0)
+    return g("Where", rows.has_steps, maxima, g.constant(0.0))
 
 
 def masked_softmax(g: Graph, energies: str, is_real: str, axis: int) -> str:

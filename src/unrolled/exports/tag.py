@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from unrolled.exports import parts
-from unrolled.exports.graph import Graph
+from unrolled.exports.graph import Graph, as_array
 from unrolled.exports.recurrence import Rows
 from unrolled.exports.rounding import Precision
+from unrolled.layers.characters import CharConvolution
 from unrolled.layers.renewal import renewed
 from unrolled.tasks.tag.model import Tagger
 
@@ -29,6 +30,8 @@ def graphs(model: Tagger, precision: Precision) -> dict[str, Any]:
         letters_PTK = g.input("letters", "rows", "steps", "letters", kind="INT64")
         spelled = _spelled(g, model, words_PT, letters_PTK)
         x_TBE = g("Concat", x_TBE, rows.cleared(g, spelled), axis=2)
+    if model.context is not None:
+        x_TBE, _ = parts.encoded(g, model.context, model.config.cell, x_TBE, rows)
     y_TBD, _ = parts.encoded(g, model.encoder, model.config.cell, x_TBE, rows)
     renewed(model.scorer)
     scores_TBC = g.linear(y_TBD, model.scorer.weight, model.scorer.bias)
@@ -50,6 +53,19 @@ def _spelled(g: Graph, model: Tagger, words_PT: str, letters_PTK: str) -> str:
     flat = g("Reshape", letters_PTK, g("Concat", g.integers(-1), n_letters, axis=0))
     rows = Rows.of(g, flat)
     x_KWE = parts.embedded(g, spelling.embedding, rows)
-    _, states = parts.encoded(g, spelling.encoder, model.config.cell, x_KWE, rows)
+    if isinstance(spelling, CharConvolution):
+        spelled_WD = _convolved(g, spelling, x_KWE, rows)
+    else:
+        _, states = parts.encoded(g, spelling.encoder, model.config.cell, x_KWE, rows)
+        spelled_WD = states[-1][0]
     shape = g("Concat", g("Shape", words_PT), g.integers(-1), axis=0)
-    return g("Transpose", g("Reshape", states[-1][0], shape), perm=[1, 0, 2])
+    return g("Transpose", g("Reshape", spelled_WD, shape), perm=[1, 0, 2])
+
+
+def _convolved(g: Graph, spelling: CharConvolution, x_KWE: str, rows: Rows) -> str:
+    """The largest output of each filter over all windows of a word, `[W, D]`."""
+    convolution = renewed(spelling.convolution)
+    weight, bias = (g.constant(as_array(each)) for each in (convolution.weight, convolution.bias))
+    x_WEK = g("Transpose", x_KWE, perm=[1, 2, 0])
+    y_WDK = g("Conv", x_WEK, weight, bias, pads=list(spelling.margins))
+    return parts.largest(g, g("Transpose", y_WDK, perm=[2, 0, 1]), rows)

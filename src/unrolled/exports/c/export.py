@@ -39,6 +39,7 @@ from unrolled.exports.c.agreement import Agreement, write
 from unrolled.exports.c.card import card
 from unrolled.exports.c.network import Precision
 from unrolled.exports.c.plan import Plan
+from unrolled.exports.refusal import check_exportable
 from unrolled.system import package_version
 from unrolled.tasks import TASKS
 from unrolled.training.checkpoint import MODEL_FILE
@@ -79,6 +80,7 @@ def export_c(
     path = Path(os.path.realpath(folder))
     check_free(path)
     task = predictor.task
+    check_exportable(predictor, "C")
     planner, gate = _of_task(task)
     check_size(predictor.model)
     plan = planner(predictor, precision)

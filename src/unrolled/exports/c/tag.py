@@ -13,7 +13,7 @@ from unrolled.exports.c.plan import Plan, sizes_of
 from unrolled.exports.c.vocabulary import letters, text_of
 from unrolled.layers.crf import LinearChainCRF
 from unrolled.quoting import escape_breaks
-from unrolled.tasks.tag.data import CHARACTERS
+from unrolled.tasks.spelling import CHARACTERS
 from unrolled.tasks.tag.model import Tagger
 from unrolled.tasks.tag.task import TASK
 from unrolled.tasks.task import LABELS
@@ -35,15 +35,16 @@ def plan(predictor: Any, precision: Precision) -> Plan:
     labels: Labels = predictor.tokenizers[LABELS]
     config, data = predictor.recipe.model, predictor.recipe.data
     text = text_of(tokenizer)
-    if config.char_size:
+    char_size = 0 if config.characters == "none" else config.char_size
+    if char_size:
         text = text.with_tables(letters(predictor.tokenizers[CHARACTERS]))
     model = copy.deepcopy(predictor.model)
     builder = Builder(precision)
     depths = build(builder, model)
     n_directions = len(depths[0])
-    width = max(config.embedding_size + 2 * config.char_size, config.hidden_size * n_directions)
+    width = max(config.embedding_size + 2 * char_size, config.hidden_size * n_directions)
     sizes = [directions[0].size for directions in depths]
-    spelled = ", with the letters of each word" if config.char_size else ""
+    spelled = ", with the letters of each word" if char_size else ""
     from_type = literals.integer_type(len(labels))
     n_bytes = {"uint8_t": 1, "uint16_t": 2, "uint32_t": 4}[from_type] if model.crf else 0
     return Plan(
@@ -63,8 +64,8 @@ def plan(predictor: Any, precision: Precision) -> Plan:
             "width": width,
             "depths": depths,
             "crf": model.crf is not None,
-            "spells": bool(config.char_size),
-            "letter_size": config.char_size,
+            "spells": bool(char_size),
+            "letter_size": char_size,
             "embedding_size": config.embedding_size,
             "from_type": from_type,
             "embeds": True,

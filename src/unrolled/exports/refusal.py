@@ -1,0 +1,76 @@
+"""Settings of `[model]` whose models no export holds yet, each refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from unrolled.errors import ConfigError
+from unrolled.training.run_folder import check_single
+
+_OF_TEXTS = ("classify", "pair")
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """A setting that a form of export does not hold.
+
+    Args:
+        name: its name in `[model]`.
+        value: its value, as written in a command.
+        instead: the value to train with.
+    """
+
+    name: str
+    value: str
+    instead: str
+
+
+def check_exportable(predictor: Any, form: str) -> None:
+    """Refuse a run whose model an export does not hold.
+
+    Args:
+        predictor: the run, from `load`.
+        form: "ONNX" or "C".
+
+    Raises:
+        ConfigError: the run is an ensemble, or a setting of its model cannot be exported; the message
+            names the setting and what to do.
+    """
+    if predictor.folder is not None:
+        check_single(predictor.folder, "an export holds")
+    config: Any = predictor.recipe.model
+    if getattr(config, "direction", "forward") == "backward":
+        raise ConfigError(
+            "model.direction is 'backward', and an exported language model continues texts, which needs "
+            "one that reads forwards; export a run that starts with this one (model.pretrained)"
+        )
+    for refused in _refused(predictor.task.name, config, form):
+        other = "export with --onnx" if _is_for_onnx(predictor.task.name, config, form) else None
+        raise ConfigError(
+            f"model.{refused.name} is {refused.value}, which cannot be exported "
+            f"{'as C' if form == 'C' else 'to ONNX'} yet; "
+            f"{other or 'use the run itself'}, or train with --model.{refused.name} {refused.instead}"
+        )
+
+
+def _is_for_onnx(task: str, config: Any, form: str) -> bool:
+    """Whether a run that is not exported as C can be exported to ONNX."""
+    return form == "C" and next(_refused(task, config, "ONNX"), None) is None
+
+
+def _refused(task: str, config: Any, form: str) -> Iterator[_Refused]:
+    characters = getattr(config, "characters", "none")
+    spells = characters != "none" and getattr(config, "char_size", 0) > 0
+    if spells and (task in _OF_TEXTS or (form == "C" and characters == "convolution")):
+        instead = "none" if task in _OF_TEXTS else "recurrent"
+        yield _Refused("characters", f"'{characters}'", instead)
+    if ngrams := getattr(config, "ngrams", 0):
+        yield _Refused("ngrams", str(ngrams), "0")
+    if features := getattr(config, "features", ()):
+        yield _Refused("features", f"'{','.join(features)}'", '""')
+    if form == "C" and getattr(config, "pretrained", ()):
+        yield _Refused("pretrained", f"'{','.join(config.pretrained)}'", '""')
+    if form == "C" and getattr(config, "pooling", "") == "concat":
+        yield _Refused("pooling", "'concat'", "max")
