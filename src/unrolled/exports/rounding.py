@@ -25,8 +25,8 @@ def int8_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np
     """The integers from −127 to 127 and the scales `[rows]` whose products are nearest to a matrix.
 
     >>> values, scales = int8_rows(np.array([[0.5, -1.27], [0.0, 0.0]], np.float32))
-    >>> values.tolist(), scales.round(4).tolist()
-    ([[50, -127], [0, 0]], [0.01, 1.0])
+    >>> values.tolist(), [f"{scale:.2f}" for scale in scales]
+    ([[50, -127], [0, 0]], ['0.01', '1.00'])
     """
     largest = np.abs(matrix).max(axis=1)
     scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
