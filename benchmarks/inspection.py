@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -78,7 +77,7 @@ def predictor_of(name: str, text: str) -> Any:
         roles = {"text": task.train_tokenizer([text], recipe.text)}
         return LanguagePredictor(recipe, task, roles, task.build(model, roles).eval())
     words = tuple(text.split())
-    rows: Sequence[tuple[Any, ...]] = {
+    rows: Any = {
         "translate": [(text, text)],
         "classify": [(text, "yes"), (text, "no")],
         "pair": [(text, text, "yes"), (text, text, "no")],

@@ -9,6 +9,7 @@ the state is an input and an output of every call.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ def onnx_step(kind: str, module: torch.nn.Module, n_threads: int) -> Callable[[T
     }
     hidden_size, input_size = w_hh.shape[1], w_ih.shape[1]
     states = ["h", "c"] if kind == "lstm" else ["h"]
-    options = {"linear_before_reset": 1} if kind == "gru" else {}
+    options: dict[str, Any] = {"linear_before_reset": 1} if kind == "gru" else {}
     node = helper.make_node(
         kind.upper(),
         ["x", "W", "R", "B", "", *states],

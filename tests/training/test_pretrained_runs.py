@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -101,7 +102,8 @@ def test_a_backward_model_reads_the_reversed_text(language, tmp_path) -> None:
     turned = [" ".join(reversed(line.split())) for line in reversed(lines)]
     (tmp_path / "text.txt").write_text("\n".join(turned) + "\n", encoding="utf-8")
     own = run_folder.load_run(language / "backward")
-    mirrored = replace(own.recipe.model, direction="forward")
+    model: Any = own.recipe.model
+    mirrored = replace(model, direction="forward")
     forward = TASKS["language_model"].build(mirrored, own.tokenizers)
     forward.load_state_dict(own.model.state_dict())
     ours = unrolled.load(language / "backward")

@@ -72,12 +72,11 @@ def _text(g: Graph, model: PairClassifier, name: str) -> Text:
 
 def _starts(g: Graph, start: Start, rows: Rows) -> list[tuple[str, ...]]:
     """The initial state of each direction; () for zeros."""
-    n_directions, size = getattr(start, start.names[0]).shape
+    n_directions = len(getattr(start, start.names[0]))
     if not any(True for _ in start.parameters()):
         return [()] * n_directions
-    shape = g("Concat", g("Shape", rows.lengths), g.integers(size), axis=0)
     return [
-        tuple(g("Expand", g.vector(getattr(start, name)[n][None]), shape) for name in start.names)
+        parts.repeated(g, [getattr(start, name)[n] for name in start.names], rows)
         for n in range(n_directions)
     ]
 

@@ -70,9 +70,10 @@ def _in_context(
     outputs, ends = [], []
     for place, stack in enumerate(stacks):
         y_TBH = columns(g, x_TBE, place * width, (place + 1) * width)
-        for layer in stack.layers:
+        for depth, layer in enumerate(stack.layers):
             (direction,) = directions_of(layer)
-            direction = replace(direction, is_reverse=place == 1)
+            start = repeated(g, encoder.starts_of(place, depth), rows)
+            direction = replace(direction, is_reverse=place == 1, initial=start)
             y_TBH, (end,) = read(g, kind_of(stack.cell), y_TBH, rows, [direction])
         outputs.append(y_TBH)
         ends.append(end)
@@ -81,6 +82,15 @@ def _in_context(
         outputs.append(columns(g, x_TBE, first, first + encoder.n_columns))
     last = tuple(joined(g, parts) for parts in zip(*ends, strict=True))
     return outputs[0] if len(outputs) == 1 else g("Concat", *outputs, axis=2), [last]
+
+
+def repeated(g: Graph, vectors: Sequence[Tensor], rows: Rows) -> tuple[str, ...]:
+    """Vectors `[D]` for every row: `[B, D]` each."""
+    first = g("Shape", rows.lengths)
+    return tuple(
+        g("Expand", g.vector(each[None]), g("Concat", first, g.integers(len(each)), axis=0))
+        for each in vectors
+    )
 
 
 def columns(g: Graph, x_TBD: str, start: int, end: int) -> str:

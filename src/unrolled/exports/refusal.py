@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,15 +19,28 @@ class _Refused:
     Args:
         name: its name in `[model]`.
         value: its value, as written in a command.
-        instead: the value to train with.
+        instead: the value to train with; "" for none, without the setting.
     """
 
     name: str
     value: str
-    instead: str
+    instead: str = ""
 
 
-def check_exportable(predictor: Any, form: str) -> None:
+def check_one_model(predictor: Any) -> None:
+    """Refuse an ensemble.
+
+    Args:
+        predictor: the run, from `load`.
+
+    Raises:
+        ConfigError: it is one; the message names a member.
+    """
+    if predictor.folder is not None:
+        check_single(predictor.folder, "an export holds")
+
+
+def check_settings(predictor: Any, form: str) -> None:
     """Refuse a run whose model an export does not hold.
 
     Args:
@@ -35,11 +48,9 @@ def check_exportable(predictor: Any, form: str) -> None:
         form: "ONNX" or "C".
 
     Raises:
-        ConfigError: the run is an ensemble, or a setting of its model cannot be exported; the message
-            names the setting and what to do.
+        ConfigError: a setting of its model cannot be exported; the message names the setting and what to
+            do.
     """
-    if predictor.folder is not None:
-        check_single(predictor.folder, "an export holds")
     config: Any = predictor.recipe.model
     if getattr(config, "direction", "forward") == "backward":
         raise ConfigError(
@@ -47,11 +58,13 @@ def check_exportable(predictor: Any, form: str) -> None:
             "one that reads forwards; export a run that starts with this one (model.pretrained)"
         )
     for refused in _refused(predictor.task.name, config, form):
-        other = "export with --onnx" if _is_for_onnx(predictor.task.name, config, form) else None
+        has_other = _is_for_onnx(predictor.task.name, config, form)
+        other = "export with --onnx" if has_other else "use the run itself"
+        option = f"--model.{refused.name}"
+        instead = f"with {option} {refused.instead}" if refused.instead else f"without {option}"
         raise ConfigError(
             f"model.{refused.name} is {refused.value}, which cannot be exported "
-            f"{'as C' if form == 'C' else 'to ONNX'} yet; "
-            f"{other or 'use the run itself'}, or train with --model.{refused.name} {refused.instead}"
+            f"{'as C' if form == 'C' else 'to ONNX'} yet; {other}, or train {instead}"
         )
 
 
@@ -68,9 +81,11 @@ def _refused(task: str, config: Any, form: str) -> Iterator[_Refused]:
         yield _Refused("characters", f"'{characters}'", instead)
     if ngrams := getattr(config, "ngrams", 0):
         yield _Refused("ngrams", str(ngrams), "0")
-    if features := getattr(config, "features", ()):
-        yield _Refused("features", f"'{','.join(features)}'", '""')
-    if form == "C" and getattr(config, "pretrained", ()):
-        yield _Refused("pretrained", f"'{','.join(config.pretrained)}'", '""')
+    features: Sequence[str] = getattr(config, "features", ())
+    if features:
+        yield _Refused("features", f"'{' '.join(features)}'")
+    pretrained: Sequence[str] = getattr(config, "pretrained", ())
+    if form == "C" and pretrained:
+        yield _Refused("pretrained", f"'{' '.join(pretrained)}'")
     if form == "C" and getattr(config, "pooling", "") == "concat":
         yield _Refused("pooling", "'concat'", "max")

@@ -64,7 +64,7 @@ def _spelled(g: Graph, model: Tagger, words_PT: str, letters_PTK: str) -> str:
 
 def _convolved(g: Graph, spelling: CharConvolution, x_KWE: str, rows: Rows) -> str:
     """The largest output of each filter over all windows of a word, `[W, D]`."""
-    convolution = renewed(spelling.convolution)
+    convolution: Any = renewed(spelling.convolution)
     weight, bias = (g.constant(as_array(each)) for each in (convolution.weight, convolution.bias))
     x_WEK = g("Transpose", x_KWE, perm=[1, 2, 0])
     y_WDK = g("Conv", x_WEK, weight, bias, pads=list(spelling.margins))

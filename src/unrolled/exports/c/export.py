@@ -39,7 +39,7 @@ from unrolled.exports.c.agreement import Agreement, write
 from unrolled.exports.c.card import card
 from unrolled.exports.c.network import Precision
 from unrolled.exports.c.plan import Plan
-from unrolled.exports.refusal import check_exportable
+from unrolled.exports.refusal import check_one_model, check_settings
 from unrolled.system import package_version
 from unrolled.tasks import TASKS
 from unrolled.training.checkpoint import MODEL_FILE
@@ -80,8 +80,9 @@ def export_c(
     path = Path(os.path.realpath(folder))
     check_free(path)
     task = predictor.task
-    check_exportable(predictor, "C")
+    check_one_model(predictor)
     planner, gate = _of_task(task)
+    check_settings(predictor, "C")
     check_size(predictor.model)
     plan = planner(predictor, precision)
     name = predictor.folder.resolve().name if predictor.folder is not None else task.name

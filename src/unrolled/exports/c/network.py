@@ -17,7 +17,6 @@ from torch import Tensor
 
 from unrolled.errors import RunError
 from unrolled.exports.c import literals
-from unrolled.layers.encoder import RecurrentEncoder
 from unrolled.layers.recurrent import layer_weights
 from unrolled.ops.types import Weights
 
@@ -200,9 +199,9 @@ class Builder:
         self.matrices.append(matrix)
         return matrix
 
-    def encoder(self, name: str, encoder: RecurrentEncoder) -> list[tuple[Layer, ...]]:
-        """Add the layers of an encoder; for each, its one or two directions."""
-        recurrent: Any = encoder.recurrent
+    def encoder(self, name: str, encoder: Any) -> list[tuple[Layer, ...]]:
+        """Add the layers of a `RecurrentEncoder`; for each, its one or two directions."""
+        recurrent = encoder.recurrent
         found = []
         for depth in range(recurrent.num_layers):
             layers = [self.layer(f"{name}{depth}", layer_weights(recurrent, depth))]

@@ -88,7 +88,8 @@ class Network:
 
     def read(self, layer: Layer, inputs: Sequence[Vector], back: bool = False) -> list[Vector]:
         """The outputs of a layer for each step of a text, which may be read backwards."""
-        state, outputs = self.zeros(layer), []
+        state = self.zeros(layer)
+        outputs: list[Vector] = []
         for x in reversed(inputs) if back else inputs:
             state = self.step(layer, self.product(layer.input, x), state)
             outputs.append(state[0])
