@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import unrolled
 from unrolled.cli.main import main
+from unrolled.shapes import Padded
 from unrolled.tasks import TASKS
+from unrolled.tasks.classify import Classifier, ClassifyConfig
 
 LINES = [f"a {kind} film {place} that i saw" for place in range(6) for kind in ("good", "bad")]
 LABELS = ["yes", "no"] * 6
@@ -201,3 +204,19 @@ def test_an_ensemble_learns_from_an_ensemble(run_of: Any, tmp_path: Path, capsys
     assert main([*command, "--model.ngrams", "1"]) == 0
     assert main(["predict", str(tmp_path / "run"), "a good film"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split("\t")[0].split()[0] in ("yes", "no")
+
+
+def test_final_pooling_has_the_characters_of_the_last_word() -> None:
+    config = ClassifyConfig(
+        embedding_size=4,
+        pretrained=("run",),
+        pretrained_sizes=(6,),
+        characters="recurrent",
+        char_size=3,
+        pooling="final",
+    )
+    model = Classifier(config, 11, 2, n_characters=5).eval()
+    text = Padded(torch.randn(2, 3, 4 + 6), torch.tensor([3, 2]))
+    hidden, _ = model.read(text)
+    assert hidden.shape == (2, 6 + 6)
+    torch.testing.assert_close(hidden[:, 6:], text.values[[0, 1], [2, 1], 4:])
