@@ -382,6 +382,9 @@ def _has_no_attention(predictor: Predictor) -> bool:
 
 
 def _predict_running_text(predictor: LanguagePredictor, arguments: _Arguments) -> None:
+    from unrolled.tasks.language_model import check_forward
+
+    check_forward(predictor.recipe.model, "continuing a text")
     raise ConfigError(
         f"{arguments.run} is a language model; use `unrolled generate`, `unrolled complete` or "
         "`unrolled score`"

@@ -16,7 +16,7 @@ from unrolled.exports.graph import check_installed, describe
 from unrolled.exports.inputs import Inputs, inputs_for
 from unrolled.exports.kinds import Kind, check_tokenizers, kind_of
 from unrolled.exports.opened import opened, sessions_of
-from unrolled.exports.refusal import check_one_model, check_settings
+from unrolled.exports.refusal import check_run, check_settings
 from unrolled.exports.rounding import PRECISIONS, Precision, rounded
 from unrolled.reporting import begun
 from unrolled.tasks.kind import LANGUAGE_MODEL
@@ -44,7 +44,7 @@ def export(
     """
     require(precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", precision)
     check_installed("onnx", "onnxruntime")
-    check_one_model(predictor)
+    check_run(predictor)
     kind = kind_of(predictor.task)
     check_settings(predictor, "ONNX")
     check_tokenizers(predictor.tokenizers)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unrolled.errors import ConfigError
+from unrolled.tasks.language_model import check_forward
 from unrolled.training.run_folder import check_single
 
 _OF_TEXTS = ("classify", "pair")
@@ -27,17 +28,18 @@ class _Refused:
     instead: str = ""
 
 
-def check_one_model(predictor: Any) -> None:
-    """Refuse an ensemble.
+def check_run(predictor: Any) -> None:
+    """Refuse an ensemble, and a language model that reads backwards.
 
     Args:
         predictor: the run, from `load`.
 
     Raises:
-        ConfigError: it is one; the message names a member.
+        ConfigError: it is one of them; for an ensemble, the message names a member.
     """
     if predictor.folder is not None:
         check_single(predictor.folder, "an export holds")
+    check_forward(predictor.recipe.model, "an export")
 
 
 def check_settings(predictor: Any, form: str) -> None:
@@ -52,11 +54,6 @@ def check_settings(predictor: Any, form: str) -> None:
             do.
     """
     config: Any = predictor.recipe.model
-    if getattr(config, "direction", "forward") == "backward":
-        raise ConfigError(
-            "model.direction is 'backward', and an exported language model continues texts, which needs "
-            "one that reads forwards; export a run that starts with this one (model.pretrained)"
-        )
     for refused in _refused(predictor.task.name, config, form):
         has_other = _is_for_onnx(predictor.task.name, config, form)
         other = "export with --onnx" if has_other else "use the run itself"

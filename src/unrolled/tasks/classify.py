@@ -18,6 +18,7 @@ from torch import Tensor
 
 from unrolled import nn
 from unrolled.config import Layers, Rate, Share, Width, check_fields
+from unrolled.layers import pooling
 from unrolled.layers.characters import (
     CharactersKind,
     CharWindow,
@@ -193,7 +194,12 @@ class Classifier(nn.Module):
     def read(self, text: Padded) -> tuple[Float[Tensor, "B D"], tuple[Float[Tensor, "B T"] | None]]:
         """Encode embedded texts; return a vector for each, and the attention weights of its tokens."""
         encoded, final = self.encoder(Padded(self.dropout(text.values), text.lengths))
-        pooled, weights = self.pooling(encoded, final[-1][0])
+        last_BD = final[-1][0]
+        if (width := last_BD.shape[1]) < encoded.values.shape[2]:
+            # A language model's layers do not read the columns of the characters.
+            others = Padded(encoded.values[:, :, width:], encoded.lengths)
+            last_BD = torch.cat([last_BD, pooling.final(others)], dim=1)
+        pooled, weights = self.pooling(encoded, last_BD)
         return self.dropout(pooled), (weights,)
 
     def forward(self, text: Padded) -> Float[Tensor, "B C"]:

@@ -39,7 +39,7 @@ from unrolled.exports.c.agreement import Agreement, write
 from unrolled.exports.c.card import card
 from unrolled.exports.c.network import Precision
 from unrolled.exports.c.plan import Plan
-from unrolled.exports.refusal import check_one_model, check_settings
+from unrolled.exports.refusal import check_run, check_settings
 from unrolled.system import package_version
 from unrolled.tasks import TASKS
 from unrolled.training.checkpoint import MODEL_FILE
@@ -80,7 +80,7 @@ def export_c(
     path = Path(os.path.realpath(folder))
     check_free(path)
     task = predictor.task
-    check_one_model(predictor)
+    check_run(predictor)
     planner, gate = _of_task(task)
     check_settings(predictor, "C")
     check_size(predictor.model)
