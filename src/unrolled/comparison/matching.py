@@ -191,12 +191,19 @@ class Solver:
         Args:
             variants: the solvers of all variants.
         """
+        if any(solver.is_fixed() for solver in (self, *variants)):
+            return f"{self.settings[0]} does not change it with model.pretrained; add --no-match"
         first = self._given[0] + 1
         found = self._first_shared(range(first, first + _MOST_SUGGESTED), variants)
         if found is None:
             return "choose a larger model, whose widths have finer steps, or add --no-match"
         options = " ".join(f"--{name} {width}" for name, width in found.widths.items())
         return f"all variants match with {options}, or add --no-match"
+
+    def is_fixed(self) -> bool:
+        """Whether the layers have the widths of language models, and none of their own."""
+        wider = tuple(width + 1 for width in self._given)
+        return self.at(*wider) == self.at(*self._given)
 
     def _first_shared(self, tried: Iterable[int], variants: Sequence[Solver]) -> Solution | None:
         for hidden in tried:
