@@ -56,13 +56,14 @@ def test_from_a_file_of_pairs_to_scores_and_a_prediction(
     run = tmp_path / "runs" / "animals"
     steps = ("--training.max_steps", "12")
     told = done(capsys, "train", recipe_file, "--data", pairs_file, "--out", run, *steps)
-    *_, finished, saved, first_try, last = told.splitlines()
+    *_, finished, saved, first_try, last, compared = told.splitlines()
     sizes = "event=start step=0 rows_train=52 rows_valid=5 rows_test=7 vocabulary_source="
     assert sizes in told
     assert finished.startswith("event=end step=12 reason=max_steps ")
     assert saved == f"event=saved run={run}"
     assert first_try == f'event=try command="unrolled predict {run} \\"…\\""'
     assert last == f'event=try command="unrolled evaluate {run}"'
+    assert compared.startswith("event=comparison ")  # with the nearest training row
     assert {path.name for path in run.iterdir()} == {
         "README.md",
         "checkpoints",

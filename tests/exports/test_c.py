@@ -328,7 +328,7 @@ def test_the_command_line(
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     cases = [
-        ([str(run)], f"nothing to write; give a folder: unrolled export {run} --c FOLDER"),
+        ([str(run)], "give one new folder, --onnx FOLDER or --c FOLDER"),
         (
             [str(run), "--c", str(tmp_path / "taken")],
             f"{tmp_path / 'taken'} exists and is not replaced",

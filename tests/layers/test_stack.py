@@ -172,8 +172,8 @@ def test_weight_dropout_is_sampled_once_per_call_and_rescaled(monkeypatch):
     monkeypatch.setattr(
         ops,
         "unroll",
-        lambda kind, x, lengths, state, weights: (
-            given.append(weights) or unroll(kind, x, lengths, state, weights)
+        lambda kind, x, lengths, state, weights, reverse: (
+            given.append(weights) or unroll(kind, x, lengths, state, weights, reverse)
         ),
     )
     y, _ = stack(rows())
