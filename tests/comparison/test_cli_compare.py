@@ -45,6 +45,28 @@ def test_a_finished_comparison_is_shown_at_once(compared: Made, capsys) -> None:
     assert "event=comparison runs=4 finished=4" in out
 
 
+def test_a_finished_comparison_is_shown_without_its_data(
+    compared: Made, tiny: Path, tmp_path: Path, capsys
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(compared.folder, copy)
+    plan = (copy / "plan.toml").read_text(encoding="utf-8")
+    moved = plan.replace(str(tiny.parent / "texts.tsv"), str(tmp_path / "moved.tsv"))
+    assert moved != plan
+    (copy / "plan.toml").write_text(moved, encoding="utf-8")
+    before = (copy / "compare.json").read_bytes()
+    assert cli.main(["compare", "--out", str(copy)]) == 0
+    assert "no difference in accuracy is shown" in " ".join(capsys.readouterr().out.split())
+    changed = json.loads((copy / "compare.json").read_text(encoding="utf-8"))
+    assert changed["recipe"]["data"].pop("train") == [str(tmp_path / "moved.tsv")]
+    wanted = json.loads(before)
+    assert wanted["recipe"]["data"].pop("train") == [str(tiny.parent / "texts.tsv")]
+    assert changed == wanted
+    message = error_of(capsys, "--out", copy, "--seeds", 3)
+    assert message == f"unrolled: {tmp_path / 'moved.tsv'}: no such file"
+    assert read_plan(copy).seeds == 2
+
+
 def test_another_score_needs_no_new_runs(compared: Made, tmp_path: Path, capsys) -> None:
     shutil.copytree(compared.folder, tmp_path / "copy")
     words = ["compare", "--out", str(tmp_path / "copy"), "--score", "macro_f1"]

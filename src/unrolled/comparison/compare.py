@@ -25,7 +25,7 @@ from unrolled.comparison.results import (
 )
 from unrolled.comparison.runners import Runner
 from unrolled.comparison.schedule import Grid, RunEnded, Waiting, make_runs
-from unrolled.comparison.sizing import check_plan, sized, write_sizes
+from unrolled.comparison.sizing import check_data, check_plan, sized, write_sizes
 from unrolled.errors import ConfigError
 from unrolled.quoting import listed
 from unrolled.tasks import TASKS
@@ -92,6 +92,8 @@ Event = Begun | Waiting | Updated | Compared
 def compare(plan: Plan, out: Path, runner: Runner) -> Generator[Event, None, None]:
     """Make the runs of a comparison that are missing, and write its results.
 
+    The data are read only if runs are missing.
+
     Args:
         plan: what is compared.
         out: folder of the comparison, new or with some of its runs.
@@ -99,7 +101,7 @@ def compare(plan: Plan, out: Path, runner: Runner) -> Generator[Event, None, Non
 
     Raises:
         ConfigError: the plan contradicts itself, or the folder holds something else.
-        DataError: the data cannot be read.
+        DataError: runs are missing, and the data cannot be read.
         RunError: the folder cannot be written, or another process is writing it.
         UnavailableError: the connection to a cluster is lost.
     """
@@ -108,9 +110,11 @@ def compare(plan: Plan, out: Path, runner: Runner) -> Generator[Event, None, Non
         check_score(plan)
         plan = continued(plan, out)
         sizing = sized(plan, out)
+        grid = Grid(plan, sizing, out)
+        if grid.n_done < grid.n_runs:
+            check_data(plan)
         write_plan(out, plan)
         write_sizes(sizing, out)
-        grid = Grid(plan, sizing, out)
         data, costs = _write(grid)
         yield Begun(plan, sizing, grid.n_done, grid.n_runs, data, costs)
         if grid.n_done < grid.n_runs:

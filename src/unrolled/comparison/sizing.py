@@ -37,7 +37,7 @@ from unrolled.training.recipe import Recipe
 
 
 def sized(plan: Plan, folder: Path) -> Sizing:
-    """The sizes of all variants: those in the folder of the comparison, or computed.
+    """The sizes of all variants: those in the folder of the comparison, or computed from the data.
 
     Variants that are added have the parameters of those that are there.
 
@@ -49,6 +49,7 @@ def sized(plan: Plan, folder: Path) -> Sizing:
     wanted = [(each.key, each.settings) for each in plan.variants]
     if stored and [(each.key, each.settings) for each in stored.variants] == wanted:
         return stored
+    check_data(plan)
     return compute_sizes(plan, stored)
 
 
@@ -123,11 +124,10 @@ def _adjusted(given: Solution, shared: Solution) -> str:
 
 
 def check_plan(plan: Plan) -> None:
-    """Refuse what can be refused before data are read.
+    """Refuse settings that can be refused before data are read.
 
     Raises:
         ConfigError: a setting or a combination of settings is invalid.
-        DataError: a file cannot be read.
     """
     if not plan.axes:
         raise ConfigError(
@@ -148,6 +148,15 @@ def check_plan(plan: Plan) -> None:
             with about(variant):
                 recipe = plan.recipe_of((*variant.settings, *values))
                 check_recipe(recipe, TASKS[recipe.task])
+
+
+def check_data(plan: Plan) -> None:
+    """Check that the files of a plan are there.
+
+    Raises:
+        ConfigError: a pattern names no file.
+        DataError: a file cannot be read.
+    """
     check_files(plan.base.data, TASKS[plan.base.task])
 
 
