@@ -23,6 +23,7 @@ from unrolled.metrics.intervals import Comparison, paired_bootstrap
 from unrolled.predictors.closing import Closing
 from unrolled.predictors.run_baselines import affordable, baseline_inputs, load_run_baselines
 from unrolled.tasks import TASKS
+from unrolled.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,13 +42,18 @@ QUICK = ["--training.max_steps", "2", "--model.hidden_size", "5", "--data.valid_
 TEXTS = ["a lovely film", "the dull walk number 9", "zzz", "great great"]
 
 
-def train(folder: Path, *options: str, task: str = "classify", rows=ROWS, columns=None) -> Path:
+def train_command(
+    folder: Path, *options: str, task: str = "classify", rows=ROWS, columns=None
+) -> list[str]:
     data, out = folder / "data.tsv", folder / "run"
     lines = [columns or ("text", "label"), *rows]
     data.write_text("\n".join("\t".join(row) for row in lines) + "\n", encoding="utf-8")
-    command = ["train", "--task", task, "--data", str(data), "--out", str(out), *QUICK, *options]
-    assert cli.main(command) == 0
-    return out
+    return ["train", "--task", task, "--data", str(data), "--out", str(out), *QUICK, *options]
+
+
+def train(folder: Path, *options: str, **given) -> Path:
+    assert cli.main(train_command(folder, *options, **given)) == 0
+    return folder / "run"
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +218,29 @@ def test_no_baselines_are_fitted_if_none_are_wanted(tmp_path: Path, capsys) -> N
     )
     with pytest.raises(ConfigError, match="has no baselines; fit them"):
         unrolled.load(run).baseline()
+    resume = ["train", "--resume", "--out", str(run)]
+    assert cli.main(resume) == 0
+    assert "event=baseline" not in capsys.readouterr().out
+    assert not (run / "baselines").exists()
+    assert cli.main([*resume, "--baselines", "majority"]) == 0
+    assert "event=baseline name=majority" in capsys.readouterr().out
+    assert not (run / "no-baselines.txt").exists()
+
+
+def test_a_run_interrupted_without_baselines_stays_without(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "update", stopped)
+        code = cli.main(train_command(tmp_path, "--baselines", "none"))
+    assert code == 130
+    assert cli.main(["train", "--resume", "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert "event=finished" in printed
+    assert "event=baseline" not in printed
 
 
 def test_without_scikit_learn_a_note_says_so(tmp_path: Path, monkeypatch, capsys) -> None:

@@ -271,6 +271,22 @@ def test_what_cannot_be_distilled(teacher: Path, tmp_path: Path, task, settings,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [("--distill", "--distill"), ("--training.teacher", "training.teacher")],
+)
+def test_a_refusal_names_what_was_typed(
+    teacher: Path, tmp_path: Path, typed, named, capsys
+) -> None:
+    data, out = str(teacher.parent / "data.tsv"), str(tmp_path / "run")
+    command = ["train", "--task", "tag", "--data", data, "--out", out, typed, str(teacher)]
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err == (
+        f"unrolled: {named}: models that label whole texts can be distilled (classify and pair), not "
+        "those of task 'tag'; remove it\n"
+    )
+
+
 def test_other_labels_are_refused(teacher: Path, tmp_path: Path) -> None:
     recipe = recipe_for(
         tmp_path, [row.replace("good", "well") for row in ROWS], teacher=str(teacher)

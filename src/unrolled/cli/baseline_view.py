@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from unrolled.predictors.run_baselines import BaselinePlan
 
 Names = tuple[str, ...] | None
+Event = TypeVar("Event")
 
 NO_BASELINES = ("none",)
 """The value of --baselines with which none are fitted."""
@@ -63,6 +65,25 @@ def check_baselines(task: Any, names: Names) -> None:
     Scikit.load()
 
 
+def with_choice(
+    events: Generator[Event, None, None], run: Path, names: Names
+) -> Generator[Event, None, None]:
+    """The events of training; from the first on, the run holds that it is to have no baselines.
+
+    Args:
+        events: events of `fit` or `fit_ensemble`, which create the run folder before the first one.
+        run: the run folder.
+        names: value of --baselines; None if it is not given.
+    """
+    with closing(events):
+        for number, event in enumerate(events):
+            if number == 0 and names == NO_BASELINES:
+                from unrolled.predictors.run_baselines import remember_none
+
+                remember_none(run)
+            yield event
+
+
 def close_training(run: Path, task: Any, names: Names) -> None:
     """Fit the baselines of a run, and print the model beside the best of them.
 
@@ -71,9 +92,11 @@ def close_training(run: Path, task: Any, names: Names) -> None:
     Args:
         run: the run folder.
         task: its task.
-        names: value of --baselines; None if it is not given.
+        names: value of --baselines; None if it is not given, which a resumed run takes to be what it was.
     """
-    if names == NO_BASELINES:
+    from unrolled.predictors.run_baselines import has_none_on_purpose
+
+    if names == NO_BASELINES or (names is None and has_none_on_purpose(run)):
         return
     if names is not None:
         _close_labels(run, names)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from unrolled.cli.app import app
-from unrolled.cli.baseline_view import check_baselines, close_training, print_baselines
+from unrolled.cli.baseline_view import (
+    check_baselines,
+    close_training,
+    print_baselines,
+    with_choice,
+)
 from unrolled.cli.options import (
     SETTINGS_HELP,
     Files,
@@ -26,6 +31,7 @@ from unrolled.errors import ConfigError
 from unrolled.wording import count_of
 
 if TYPE_CHECKING:
+    from unrolled.training.ensemble import EnsembleEvent
     from unrolled.training.events import Event
     from unrolled.training.recipe import Recipe
 
@@ -97,7 +103,8 @@ def train(
             to save in the run folder: all, or those that are named, separated by commas. For classify and
             pair: majority, unigrams, bigrams, trigrams, nb_logistic, nb_svm; for tag: frequent_tag,
             token_logistic. Needs scikit-learn. By default, if scikit-learn is installed, nb_svm and
-            bigrams, or both for tag, in at most about two minutes; none: no baselines.
+            bigrams, or both for tag, in at most about two minutes; none: no baselines, also when the run
+            is resumed.
     """
     if inspect_every < 0:
         raise ConfigError(f"--inspect-every must be at least 0, got {inspect_every}")
@@ -139,6 +146,7 @@ def train(
     if out is None:
         out = out_for(recipe, chosen, "runs", "run")
 
+    from unrolled.cli.ensemble_view import show_ensemble
     from unrolled.cli.progress import show
     from unrolled.tasks import TASKS
     from unrolled.tasks.language_model import with_use
@@ -146,21 +154,35 @@ def train(
 
     check_baselines(TASKS[chosen.task], baselines)  # not after an hour of training
     use = with_use(TASKS[chosen.task], chosen.model).use
-    if ensemble is not None:
-        _train_ensemble(chosen, out, ensemble, resume, force, start_from, inspect_every)
-    else:
-        events = fit(
-            chosen,
-            out,
-            resume=resume,
-            force=force,
-            start_from=start_from,
-            inspect_every=inspect_every,
-        )
-        if recipe is None and not base and not resume:
-            events = _with_note(events, _note_on_settings(chosen, overrides))
-        show(events, out, use, chosen.training)
+    with _named_as_typed(distill):
+        if ensemble is not None:
+            members = _members(chosen, out, ensemble, resume, force, start_from, inspect_every)
+            show_ensemble(with_choice(members, out, baselines), out, use, chosen.training)
+        else:
+            events = fit(
+                chosen,
+                out,
+                resume=resume,
+                force=force,
+                start_from=start_from,
+                inspect_every=inspect_every,
+            )
+            if recipe is None and not base and not resume:
+                events = _with_note(events, _note_on_settings(chosen, overrides))
+            show(with_choice(events, out, baselines), out, use, chosen.training)
     close_training(out, TASKS[chosen.task], baselines)
+
+
+@contextmanager
+def _named_as_typed(distill: Path | None) -> Iterator[None]:
+    """Name the option in errors about the setting that --distill sets."""
+    try:
+        yield
+    except ConfigError as error:
+        setting, _, problem = str(error).partition(": ")
+        if distill is None or setting != "training.teacher":
+            raise
+        raise ConfigError(f"--distill: {problem}") from None
 
 
 def _note_on_settings(recipe: Recipe, overrides: Overrides) -> str:
@@ -197,7 +219,7 @@ def _members_in(out: Path) -> int | None:
     return members_of(out)
 
 
-def _train_ensemble(
+def _members(
     recipe: Recipe,
     out: Path,
     n_members: int,
@@ -205,9 +227,8 @@ def _train_ensemble(
     force: bool,
     start_from: Path | None,
     inspect_every: int,
-) -> None:
-    from unrolled.cli.ensemble_view import show_ensemble
-    from unrolled.tasks import TASKS
+) -> Generator[EnsembleEvent, None, None]:
+    """The events of training an ensemble."""
     from unrolled.training.ensemble import fit_ensemble
 
     if start_from is not None:
@@ -217,8 +238,7 @@ def _train_ensemble(
         )
     if resume and force:
         raise ConfigError("--resume cannot be combined with --force or --from; remove them")
-    events = fit_ensemble(recipe, out, n_members, force=force, inspect_every=inspect_every)
-    show_ensemble(events, out, TASKS[recipe.task].use, recipe.training)
+    return fit_ensemble(recipe, out, n_members, force=force, inspect_every=inspect_every)
 
 
 def _is_begun(out: Path, data: Sequence[str]) -> bool:

@@ -22,6 +22,24 @@ if TYPE_CHECKING:
 BASELINES_FOLDER = "baselines"
 """The folder of the baselines in a run folder."""
 
+_NONE_FILE = "no-baselines.txt"
+
+
+def remember_none(run: Path) -> None:
+    """Note in a run folder without baselines that it is to have none, for when training is resumed.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    if not saved_baselines(run):
+        text = "None are fitted unasked; unrolled train --resume --out RUN --baselines fits them.\n"
+        storage.write_whole(run / _NONE_FILE, text.encode())
+
+
+def has_none_on_purpose(run: Path) -> bool:
+    """Whether a run has no baselines, and `remember_none` has noted it."""
+    return (run / _NONE_FILE).is_file() and not saved_baselines(run)
+
 
 def baseline_names(task: Any) -> tuple[str, ...]:
     """The names of the baselines that can be fitted for a task that predicts labels."""
@@ -202,6 +220,7 @@ def fit_run_baselines(
             return
         train = [train[0][row] for row in used], [train[1][row] for row in used]
     announce(replace(_plan(predictor, chosen, train[0], is_automatic), n_all=n_all))
+    (predictor.folder / _NONE_FILE).unlink(missing_ok=True)
     score = _score(predictor, baseline_metric(predictor))
     baselines: Iterator[FittedBaseline]
     if predictor.task.by_token:

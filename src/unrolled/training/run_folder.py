@@ -9,7 +9,8 @@
     split.json                sizes of the parts, checksums of the data files, notes on initial weights
     README.md                 the model card
     checkpoints/              for exact resume, see checkpoint.py
-    baselines/                bag-of-words models, with --baselines
+    baselines/                bag-of-words models
+    no-baselines.txt          with --baselines none, in place of them
     evaluation-<name>/        reports of `unrolled evaluate`
 
 An ensemble (`ensemble.py`) has `ensemble.json` and `members/` in place of the files of one model.
@@ -79,7 +80,7 @@ def _is_of_safetensors(path: Path) -> bool:
 _HOLDS: storage.Holds = {
     r"config\.toml": None,
     r"labels\.json|metrics\.jsonl|split\.json|README\.md|model\.safetensors": None,
-    r"tokenizer-[\w-]+\.json|ngrams\.safetensors|started-from\.txt": None,
+    r"tokenizer-[\w-]+\.json|ngrams\.safetensors|(started-from|no-baselines)\.txt": None,
     r"\.tmp\w{6}": _is_of_safetensors,
     checkpoint.FOLDER: checkpoint.HOLDS,
     "baselines": {r".+": BASELINE},
