@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class BaselinePredictor(LabelPredictor):
         baseline_name: its name.
     """
 
+    _noun = "baseline"
+
     def __init__(self, run: LabelPredictor, baseline: Any) -> None:
         super().__init__(run.recipe, run.task, run.tokenizers, run.model, run.folder)
         self._baseline = baseline
@@ -44,19 +46,8 @@ class BaselinePredictor(LabelPredictor):
         """Whether its predictions have probabilities."""
         return bool(getattr(self._baseline, "of_token", self._baseline).has_probabilities)
 
-    def predict(self, inputs: Iterable[Input]) -> list[LabelPrediction]:
-        """The predictions of the baseline for a batch of inputs, in order; see `LabelPredictor.predict`.
-
-        Raises:
-            ConfigError: an input is not text, or has the wrong number of texts.
-            DataError: a token is empty, in tagging.
-        """
-        if isinstance(inputs, str):
-            raise ConfigError(
-                "predict takes a list of inputs; for a single input, call the baseline instead"
-            )
-        inputs = list(inputs)
-        examples = [self.encode(one) for one in inputs]  # refuses what is no input
+    def _answers(self, inputs: Sequence[Input], examples: Sequence[Any]) -> list[LabelPrediction]:
+        """See `LabelPredictor`; the network is not run."""
         if self.task.by_token:
             return self._tagged([list(example.tokens) for example in examples])
         texts = [self.words(self._fields_of(one)) for one in inputs]

@@ -174,6 +174,8 @@ class LabelPredictor:
         folder: the run folder; None if there is none.
     """
 
+    _noun = "model"
+
     def __init__(
         self,
         recipe: Recipe,
@@ -234,10 +236,14 @@ class LabelPredictor:
         """
         if isinstance(inputs, str):
             raise ConfigError(
-                "predict takes a list of inputs; for a single input, call the model instead"
+                f"predict takes a list of inputs; for a single input, call the {self._noun} instead"
             )
         inputs = list(inputs)
-        predictions = self._predict([self.encode(one) for one in inputs])
+        return self._answers(inputs, [self.encode(one) for one in inputs])
+
+    def _answers(self, inputs: Sequence[Input], examples: Sequence[Any]) -> list[LabelPrediction]:
+        """The predictions for inputs and what `encode` made of them."""
+        predictions = self._predict(examples)
         if self.task.by_token:
             return predictions
         return [self._with_words(each, one) for each, one in zip(predictions, inputs, strict=True)]
