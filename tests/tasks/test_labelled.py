@@ -13,9 +13,11 @@ from torch import nn
 from unrolled.errors import DataError
 from unrolled.layers.label_head import LabelHead
 from unrolled.tasks import text_labels
+from unrolled.tasks.beside import truncate
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.task import LABELS
-from unrolled.tasks.text_labels import LabelledExample, truncate, weigh_classes
+from unrolled.tasks.text_labels import LabelledExample, scoring
+from unrolled.tasks.text_labels.training import weigh_classes
 from unrolled.text.config import TextConfig
 from unrolled.text.labels import Labels
 from unrolled.text.rows import Row
@@ -276,8 +278,8 @@ def test_an_evaluation_of_many_labels_keeps_digests(monkeypatch: pytest.MonkeyPa
         LabelPrediction((labels.names[row.argmax()],), row, (), ()) for row in probabilities
     ]
     assert text_labels.digested(examples, predictions, labels) is predictions
-    monkeypatch.setattr(text_labels, "MANY_LABELS", 20)
-    monkeypatch.setattr(text_labels, "_MOST_PROBABLE", 3)
+    monkeypatch.setattr(scoring, "MANY_LABELS", 20)
+    monkeypatch.setattr(scoring, "_MOST_PROBABLE", 3)
     short = text_labels.digested(examples, predictions, labels)
     for row, prediction in zip(probabilities, short, strict=True):
         assert prediction.probabilities.size == 0

@@ -38,6 +38,7 @@ from unrolled.tasks.spelling import (
     unknown_shares,
 )
 from unrolled.text.config import TextConfig
+from unrolled.text.labels import Labels
 from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.wording import count_of
@@ -83,24 +84,29 @@ def sizes(tokenizers: Mapping[str, Any]) -> dict[str, Any]:
 # What is learned before training
 
 
-def learned(
-    config: Any,
-    texts: Sequence[Sequence[str]],
-    labels: Sequence[Sequence[int]],
-    words: Tokenizer,
-    n_labels: int,
-    multi_label: bool,
-    data: LabelData,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class TrainingRows:
+    """The rows of the training part, from which something is learned before training.
+
+    Args:
+        texts: the texts of each row.
+        ids: the ids of its labels.
+        words: the tokenizer.
+        labels: the labels.
+    """
+
+    texts: Sequence[Sequence[str]]
+    ids: Sequence[Sequence[int]]
+    words: Tokenizer
+    labels: Labels
+
+
+def learned(config: Any, rows: TrainingRows, data: LabelData) -> dict[str, Any]:
     """The vocabulary of characters and the scores of n-grams, by role, if the settings ask for them.
 
     Args:
         config: the `[model]` section.
-        texts: the texts of each training row.
-        labels: the ids of its labels.
-        words: the tokenizer.
-        n_labels: C.
-        multi_label: whether a row may have several labels, or none.
+        rows: the training part.
         data: the `[data]` section.
 
     Raises:
@@ -109,35 +115,28 @@ def learned(
     """
     found: dict[str, Any] = {}
     if config.characters != "none":
-        written = _Tokens(words, folded=False)
-        tokens = chain.from_iterable(chain.from_iterable(written(row) for row in texts))
+        written = _Tokens(rows.words, folded=False)
+        tokens = chain.from_iterable(chain.from_iterable(written(row) for row in rows.texts))
         found[CHARACTERS] = learn_characters(tokens, data.max_characters)
     if config.ngrams:
-        found[NGRAMS] = _scores(config, texts, labels, words, n_labels, multi_label, data)
+        found[NGRAMS] = _scores(config, rows, data)
     return found
 
 
-def _scores(
-    config: Any,
-    texts: Sequence[Sequence[str]],
-    labels: Sequence[Sequence[int]],
-    words: Tokenizer,
-    n_labels: int,
-    multi_label: bool,
-    data: LabelData,
-) -> NgramScores:
+def _scores(config: Any, rows: TrainingRows, data: LabelData) -> NgramScores:
     if data.word_order == "random" and config.ngrams > 1:
         raise ConfigError(
             f"model.ngrams is {config.ngrams}, but data.word_order is 'random', so that neighbouring "
             "words mean nothing; set model.ngrams to 1, or to 0"
         )
+    n_labels = len(rows.labels)
     if n_labels > MOST_COUNTED_LABELS:
         raise DataError(
             f"model.ngrams is for at most {MOST_COUNTED_LABELS:,} labels, found {n_labels:,}; set it to 0"
         )
-    folded = _Tokens(words, folded=True)
+    folded = _Tokens(rows.words, folded=True)
     examples, given = [], []
-    for each, ids in zip(texts, labels, strict=True):
+    for each, ids in zip(rows.texts, rows.ids, strict=True):
         tokens = list(folded(each))
         if data.too_long == "skip" and max(map(len, tokens)) > data.max_length:
             continue
@@ -150,7 +149,7 @@ def _scores(
         examples,
         truth_NC,
         n=config.ngrams,
-        multi_label=multi_label,
+        multi_label=rows.labels.multi_label,
         class_weights=config.class_weights,
     )
 

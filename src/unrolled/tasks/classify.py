@@ -9,7 +9,7 @@ and `unrolled evaluate --shuffle-words` measure how much that contributes. Code 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -31,19 +31,17 @@ from unrolled.layers.label_head import linear_scorer
 from unrolled.layers.mixed_head import label_head
 from unrolled.layers.pooling import Pooling, PoolingKind
 from unrolled.layers.recurrent import ForgetBias, check_initial, initialize
-from unrolled.layers.unknown import DEFAULT_RATE, rate_for
+from unrolled.layers.unknown import DEFAULT_RATE
 from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Padded
-from unrolled.tasks import beside, text_labels
+from unrolled.tasks import text_labels
 from unrolled.tasks.beside import Ngrams
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.pretraining import check_pretrained_settings, language_model_encoder
-from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
+from unrolled.tasks.task import LabelTask
 from unrolled.tasks.text_labels import ClassWeights
-from unrolled.text.config import TextConfig
-from unrolled.text.rows import Field, as_text
-from unrolled.text.splits import Reading
+from unrolled.text.rows import Field
 
 
 @dataclass(frozen=True)
@@ -207,60 +205,10 @@ class Classifier(nn.Module):
         return self.head.logits(self.read(self.embed(text))[0])
 
 
-def build(config: ClassifyConfig, tokenizers: Tokenizers) -> Classifier:
-    """Create a new model for this vocabulary and these labels."""
-    words, labels = tokenizers[text_labels.ROLE], tokenizers[LABELS]
-    config = replace(config, unknown_rate=rate_for(words, config.unknown_rate))
-    return Classifier(
-        config, len(words), len(labels), labels.multi_label, **beside.sizes(tokenizers)
-    )
-
-
-def _has_text(fields: Sequence[Field]) -> bool:
-    return bool(as_text(fields[0]).strip())
-
-
 def _text(fields: Sequence[Field]) -> Sequence[Field]:
     return fields[:1]
 
 
-def check_pretrained(config: ClassifyConfig, text: TextConfig) -> None:
-    """Check that the file of vectors can initialise the embedding."""
-    beside.check(config, text)
-    config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
-
-
-_COLUMNS = ("text", "label")
-
-TASK: LabelTask = LabelTask(
-    name="classify",
-    columns=_COLUMNS,
-    Config=ClassifyConfig,
-    reading=Reading(
-        is_full=_has_text, linked=_text, lists="last", names=_COLUMNS, labels=text_labels.labels_in
-    ),
-    train_tokenizers=text_labels.train_tokenizers,
-    encode=text_labels.encode_with(1),
-    lengths=text_labels.lengths,
-    cut=text_labels.cut,
-    collate=text_labels.collate,
-    build=build,
-    prepare=text_labels.prepare,
-    loss=text_labels.loss,
-    evaluate_loss=text_labels.evaluate_loss,
-    predict=text_labels.predict,
-    tune_thresholds=text_labels.tune_thresholds,
-    evaluate=text_labels.evaluate,
-    scores=text_labels.scores,
-    tokens=text_labels.tokens,
-    shuffle=text_labels.shuffle,
-    signature=text_labels.signature,
-    use='predict {run} "…"',
-    extend=text_labels.extend,
-    learn=text_labels.learn,
-    load_pretrained=text_labels.load_pretrained,
-    check_pretrained=check_pretrained,
-    notes=text_labels.notes,
-    text=text_labels.TEXT,
-    training_only=text_labels.TRAINING_ONLY,
+TASK: LabelTask = text_labels.label_task(
+    "classify", ("text", "label"), ClassifyConfig, Classifier, _text, 'predict {run} "…"'
 )

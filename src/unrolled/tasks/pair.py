@@ -9,7 +9,7 @@ with `classify` is in `tasks.text_labels`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -41,19 +41,17 @@ from unrolled.layers.label_head import linear_scorer
 from unrolled.layers.lm_encoder import LanguageModelEncoder
 from unrolled.layers.mixed_head import label_head
 from unrolled.layers.recurrent import ForgetBias, check_initial, initialize
-from unrolled.layers.unknown import DEFAULT_RATE, rate_for
+from unrolled.layers.unknown import DEFAULT_RATE
 from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Padded
-from unrolled.tasks import beside, text_labels
+from unrolled.tasks import text_labels
 from unrolled.tasks.beside import Ngrams
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.pretraining import check_pretrained_settings, language_model_encoder
-from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
+from unrolled.tasks.task import LabelTask
 from unrolled.tasks.text_labels import ClassWeights
-from unrolled.text.config import TextConfig
 from unrolled.text.rows import Field, as_text
-from unrolled.text.splits import Reading
 
 Encoding = Literal[
     "first_only",
@@ -320,65 +318,16 @@ def _encoder(config: PairConfig, E: int, H: int) -> tuple[nn.Module, int]:
     return encoder, encoder.output_size
 
 
-def build(config: PairConfig, tokenizers: Tokenizers) -> PairClassifier:
-    """Create a new model for this vocabulary and these labels."""
-    words, labels = tokenizers[text_labels.ROLE], tokenizers[LABELS]
-    config = replace(config, unknown_rate=rate_for(words, config.unknown_rate))
-    return PairClassifier(
-        config, len(words), len(labels), labels.multi_label, **beside.sizes(tokenizers)
-    )
-
-
-def _has_text(fields: Sequence[Field]) -> bool:
-    return bool(as_text(fields[0]).strip() or as_text(fields[1]).strip())
-
-
 def _both_texts(fields: Sequence[Field]) -> Sequence[Field]:
     # A premise is in several pairs, a target in a thousand, so only whole pairs must not be in two parts.
     return ("\n".join(map(as_text, fields[:2])),)
 
 
-def check_pretrained(config: PairConfig, text: TextConfig) -> None:
-    """Check that the file of vectors can initialise the embedding."""
-    beside.check(config, text)
-    config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
-
-
-_COLUMNS = ("first", "second", "label")
-
-TASK: LabelTask = LabelTask(
-    name="pair",
-    columns=_COLUMNS,
-    Config=PairConfig,
-    reading=Reading(
-        is_full=_has_text,
-        linked=_both_texts,
-        lists="last",
-        names=_COLUMNS,
-        labels=text_labels.labels_in,
-    ),
-    train_tokenizers=text_labels.train_tokenizers,
-    encode=text_labels.encode_with(2),
-    lengths=text_labels.lengths,
-    cut=text_labels.cut,
-    collate=text_labels.collate,
-    build=build,
-    prepare=text_labels.prepare,
-    loss=text_labels.loss,
-    evaluate_loss=text_labels.evaluate_loss,
-    predict=text_labels.predict,
-    tune_thresholds=text_labels.tune_thresholds,
-    evaluate=text_labels.evaluate,
-    scores=text_labels.scores,
-    tokens=text_labels.tokens,
-    shuffle=text_labels.shuffle,
-    signature=text_labels.signature,
-    use='predict {run} "…" "…"',
-    extend=text_labels.extend,
-    learn=text_labels.learn,
-    load_pretrained=text_labels.load_pretrained,
-    check_pretrained=check_pretrained,
-    notes=text_labels.notes,
-    text=text_labels.TEXT,
-    training_only=text_labels.TRAINING_ONLY,
+TASK: LabelTask = text_labels.label_task(
+    "pair",
+    ("first", "second", "label"),
+    PairConfig,
+    PairClassifier,
+    _both_texts,
+    'predict {run} "…" "…"',
 )
