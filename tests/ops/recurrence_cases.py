@@ -162,6 +162,7 @@ def relative_error(given: Tensor, exact: Tensor) -> float:
 
 def assert_as_exact_as_torch(
     runs: Iterable[tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]],
+    what: str = "ours",
 ) -> None:
     """Each run is (ours, torch's, in float64); errors are means over the runs, as one is random."""
     ours_by_name: dict[str, list[float]] = {}
@@ -173,7 +174,8 @@ def assert_as_exact_as_torch(
                 torchs_by_name.setdefault(name, []).append(relative_error(torchs[name], part))
     for name, errors in ours_by_name.items():
         allowed = max(2 * fmean(torchs_by_name[name]), 1e-6)
-        assert fmean(errors) <= allowed, f"{name}: {errors}, torch's own {torchs_by_name[name]}"
+        others = torchs_by_name[name]
+        assert fmean(errors) <= allowed, f"{name}: {what} {errors}, torch's own {others}"
 
 
 def _leaf(values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from instruction_sets import INSTRUCTION_SETS
+from instruction_sets import INSTRUCTION_SETS, pinned, restored
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -77,17 +77,21 @@ def run(
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("bias", [True, False])
 def test_as_exact_as_torch_on_every_instruction_set(
-    instruction_set: str, size: tuple[int, int, int], smoothing: float, bias: bool
+    size: tuple[int, int, int], smoothing: float, bias: bool
 ) -> None:
     leaves, targets = make(*size, bias=bias)
     assert why_not(*(*leaves, None)[:3]) is None
-    ours = run(leaves, targets, smoothing, torch.float32, ours=True)
     torchs = run(leaves, targets, smoothing, torch.float32, ours=False)
     exact = run(leaves, targets, smoothing, torch.float64, ours=False)
-    for one, other, right in zip(ours, torchs, exact, strict=True):
-        scale = right.abs().max() + 1e-3
-        error, allowed = ((each.double() - right).abs().max() / scale for each in (one, other))
-        assert error <= max(2 * allowed, 1e-6)
+    with restored():
+        for name in pinned():
+            ours = run(leaves, targets, smoothing, torch.float32, ours=True)
+            for one, other, right in zip(ours, torchs, exact, strict=True):
+                scale = right.abs().max() + 1e-3
+                error, allowed = (
+                    (each.double() - right).abs().max() / scale for each in (one, other)
+                )
+                assert error <= max(2 * allowed, 1e-6), name
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -124,7 +124,6 @@ def _run_torch_packed(case: Case) -> dict[str, Tensor]:
     return collect(case, y.index_copy(1, rows, real), state)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")], ids=str)
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("lengths", ["ragged", "mostly padding", "all shorter", "all empty"])
 @pytest.mark.parametrize(
@@ -135,16 +134,18 @@ def _run_torch_packed(case: Case) -> dict[str, Tensor]:
     ],
 )
 def test_padding_cannot_be_seen(
-    implementation: str, kind: ops.Kind, lengths: str, reverse: bool, value: float
+    implementation: str, kind: ops.Kind, lengths: str, reverse: bool
 ) -> None:
     case = make_case(kind, LENGTHS[lengths], reverse=reverse, dtype=torch.float32)
-    with ops.using(implementation):
-        clean, dirty = run_ours(case.with_padding(0.0)), run_ours(case.with_padding(value))
-    for name, part in clean.items():
-        assert torch.equal(part, dirty[name]), name
     padding = torch.arange(7).unsqueeze(1) >= case.lengths
-    assert not dirty["grad x"][padding].any()
-    assert not dirty["y"][padding].any()
+    with ops.using(implementation):
+        clean = run_ours(case.with_padding(0.0))
+        for value in (float("nan"), float("inf")):
+            dirty = run_ours(case.with_padding(value))
+            for name, part in clean.items():
+                assert torch.equal(part, dirty[name]), (value, name)
+            assert not dirty["grad x"][padding].any()
+            assert not dirty["y"][padding].any()
 
 
 @pytest.mark.parametrize("lengths", ["ragged", "mostly padding"])

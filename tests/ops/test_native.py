@@ -6,12 +6,12 @@ import multiprocessing
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import pytest
 import torch
-from instruction_sets import INSTRUCTION_SETS
+from instruction_sets import INSTRUCTION_SETS, pinned, restored
 from recurrence_cases import (
     LENGTHS,
     TORCH_KINDS,
@@ -40,14 +40,6 @@ SIZES = [
 ]
 
 
-@pytest.fixture(params=INSTRUCTION_SETS)
-def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = native.kernels.instruction_set()
-    native.kernels.use_instruction_set(request.param)
-    yield request.param
-    native.kernels.use_instruction_set(before)
-
-
 @pytest.fixture(autouse=True)
 def poisoned() -> Iterator[None]:
     """New memory contains NaN, so reading it before writing shows."""
@@ -63,12 +55,16 @@ def lengths_for(n_rows: int, n_steps: int) -> list[int]:
     return torch.randint(0, n_steps + 1, (n_rows,), generator=generator).tolist()
 
 
-def three_ways(case: Case) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-    with ops.using("native"):
-        ours = run_ours(case)
-    with ops.using("reference"):
-        exact = run_ours(case.to(torch.float64))
-    return ours, run_rows_alone(case), exact
+def assert_exact_on_every_instruction_set(cases: Iterable[Case]) -> None:
+    """As exact as torch; its results, and those in float64, are computed once for all of them."""
+    others = []
+    for case in cases:
+        with ops.using("reference"):
+            others.append((case, run_rows_alone(case), run_ours(case.to(torch.float64))))
+    with restored(), ops.using("native"):
+        for name in pinned():
+            runs = [(run_ours(case), theirs, exact) for case, theirs, exact in others]
+            assert_as_exact_as_torch(runs, name)
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
@@ -76,24 +72,22 @@ def three_ways(case: Case) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[s
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("kind", TORCH_KINDS)
 def test_as_exact_as_torch_on_every_instruction_set(
-    instruction_set: str, kind: ops.Kind, size: tuple[int, ...], ragged: bool, reverse: bool
+    kind: ops.Kind, size: tuple[int, ...], ragged: bool, reverse: bool
 ) -> None:
     n_steps, n_rows, input_size, hidden_size = size
     lengths = lengths_for(n_rows, n_steps) if ragged else [n_steps] * n_rows
-    assert_as_exact_as_torch(
-        three_ways(
-            make_case(
-                kind,
-                lengths,
-                n_steps=n_steps,
-                input_size=input_size,
-                hidden_size=hidden_size,
-                reverse=reverse,
-                dtype=torch.float32,
-                seed=seed,
-                # Larger weights make wide layers chaotic: results with different rounding diverge.
-                weight_scale=hidden_size**-0.5,
-            )
+    assert_exact_on_every_instruction_set(
+        make_case(
+            kind,
+            lengths,
+            n_steps=n_steps,
+            input_size=input_size,
+            hidden_size=hidden_size,
+            reverse=reverse,
+            dtype=torch.float32,
+            seed=seed,
+            # Larger weights make wide layers chaotic: results with different rounding diverge.
+            weight_scale=hidden_size**-0.5,
         )
         for seed in range(3)
     )
@@ -101,10 +95,9 @@ def test_as_exact_as_torch_on_every_instruction_set(
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 @pytest.mark.parametrize("kind", TORCH_KINDS)
-def test_without_biases(instruction_set: str, kind: ops.Kind, lengths: list[int] | None) -> None:
-    assert_as_exact_as_torch(
-        three_ways(make_case(kind, lengths, bias=False, dtype=torch.float32, seed=seed))
-        for seed in range(3)
+def test_without_biases(kind: ops.Kind, lengths: list[int] | None) -> None:
+    assert_exact_on_every_instruction_set(
+        make_case(kind, lengths, bias=False, dtype=torch.float32, seed=seed) for seed in range(3)
     )
 
 
@@ -408,19 +401,19 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
 
 
 def test_the_environment_pins_an_instruction_set() -> None:
-    code = "from unrolled.ops import native; print(native.kernels.instruction_set())"
+    code = "from unrolled.kernels import kernels; print(kernels.instruction_set())"
     for name in INSTRUCTION_SETS:
         assert run_python(code, UNROLLED_INSTRUCTION_SET=name).stdout == f"{name}\n"
 
 
 def test_the_kernels_can_be_left_out() -> None:
-    code = "from unrolled.ops import native; print(native.kernels, native.missing_because)"
+    code = "from unrolled.kernels import kernels, missing_because; print(kernels, missing_because)"
     told = run_python(code, UNROLLED_INSTRUCTION_SET="none").stdout
     assert told == "None UNROLLED_INSTRUCTION_SET is 'none'; unset it to use them\n"
 
 
 def test_an_unknown_instruction_set_is_refused_by_name() -> None:
-    result = run_python("import unrolled.ops", UNROLLED_INSTRUCTION_SET="mmx")
+    result = run_python("import unrolled.kernels", UNROLLED_INSTRUCTION_SET="mmx")
     listed = ", ".join(native.kernels.instruction_sets())
     assert (
         f"UNROLLED_INSTRUCTION_SET: no instruction set 'mmx' here; there are {listed}, none"

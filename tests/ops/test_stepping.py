@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from instruction_sets import INSTRUCTION_SETS
+from instruction_sets import pinned, restored
 from recurrence_cases import TORCH_KINDS, make_case
 
 from unrolled import ops
@@ -19,17 +19,6 @@ needs_kernels = pytest.mark.skipif(
     native.kernels is None, reason=f"native kernels: {native.missing_because}"
 )
 PRECISIONS = ["float32", *(pytest.param(p, marks=needs_kernels) for p in ("bfloat16", "int8"))]
-
-
-@pytest.fixture(params=INSTRUCTION_SETS or ["none"])
-def instruction_set(request: pytest.FixtureRequest):
-    if native.kernels is None:
-        yield "none"
-        return
-    before = native.kernels.instruction_set()
-    native.kernels.use_instruction_set(request.param)
-    yield request.param
-    native.kernels.use_instruction_set(before)
 
 
 def rounded(weights: ops.Weights, precision: str) -> ops.Weights:
@@ -46,26 +35,34 @@ def rounded(weights: ops.Weights, precision: str) -> ops.Weights:
     return ops.Weights(*matrices, weights.b_ih, weights.b_hh)
 
 
-@pytest.mark.parametrize("n_rows", [1, 2, 5, 8, 37])
 @pytest.mark.parametrize("sizes", [(1, 1), (29, 37), (64, 48), (131, 130)], ids=str)
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("kind", TORCH_KINDS)
 @torch.no_grad()
-def test_a_packed_step_equals_the_reference(
-    instruction_set: str, kind: ops.Kind, precision: str, sizes: tuple[int, int], n_rows: int
+def test_a_packed_step_equals_the_reference_on_every_instruction_set(
+    kind: ops.Kind, precision: str, sizes: tuple[int, int]
 ) -> None:
-    case = make_case(
-        kind, [1] * n_rows, 1, input_size=sizes[0], hidden_size=sizes[1], dtype=torch.float32
-    )
-    step = PackedStep(kind, case.weights, precision)
-    kept = rounded(case.weights, precision)
-    exact = CELLS[kind].step(
-        case.x[0].double(),
-        tuple(part.double() for part in case.state),
-        ops.Weights(*(w.double() for w in kept.tensors)),
-    )
-    for ours, right in zip(step(case.x[0], case.state), exact, strict=True):
-        torch.testing.assert_close(ours.double(), right, atol=2e-5, rtol=1e-5)
+    for n_rows in (1, 2, 5, 8, 37):
+        case = make_case(
+            kind, [1] * n_rows, 1, input_size=sizes[0], hidden_size=sizes[1], dtype=torch.float32
+        )
+        kept = rounded(case.weights, precision)
+        exact = CELLS[kind].step(
+            case.x[0].double(),
+            tuple(part.double() for part in case.state),
+            ops.Weights(*(w.double() for w in kept.tensors)),
+        )
+        with restored():
+            for name in pinned():
+                found = PackedStep(kind, case.weights, precision)(case.x[0], case.state)
+                for ours, right in zip(found, exact, strict=True):
+                    torch.testing.assert_close(
+                        ours.double(),
+                        right,
+                        atol=2e-5,
+                        rtol=1e-5,
+                        msg=lambda m, at=(n_rows, name): f"rows, instruction set {at}: {m}",
+                    )
 
 
 def test_without_biases_and_with_strides() -> None:
