@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,28 +113,44 @@ from unrolled.vectors.memory import MemoryPlan
 memory.LEAST_PART = memory.MOST_PART = 1009
 MemoryPlan.of = lambda *_: MemoryPlan(1201, 997)
 config = VectorsConfig(size=5, min_count=2, window=4, epochs=4, threads=2, save_every_n_seconds=0)
-for event in loop.fit_vectors(config, sys.argv[1], sys.argv[2], resume=True):
-    print(event, flush=True)
+def run():
+    for event in loop.fit_vectors(config, sys.argv[1], sys.argv[2], resume=True):
+        print(event, flush=True)
+"""
+
+KILLED_OFTEN = f"""{KILLED}
+import os, signal, time
+for attempt in range(40):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(writer, 1)
+        try:
+            run()
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.read(reader, 1)  # the first event has come
+    time.sleep(0.003 * attempt)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(reader)
+    if os.path.exists(sys.argv[2] + "/vectors.safetensors"):
+        break
+print(attempt)
 """
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork to kill often in little time")
 @pytest.mark.usefixtures("in_pieces")
 def test_a_run_killed_at_any_time_resumes_bit_for_bit(text: Path, tmp_path: Path) -> None:
     train_vectors(CONFIG, text, tmp_path / "whole")
     expected = content(tmp_path / "whole")
     out = tmp_path / "out"
-    for attempt in range(40):
-        child = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(text), str(out)], stdout=subprocess.PIPE
-        )
-        assert child.stdout is not None
-        child.stdout.readline()
-        time.sleep(0.003 * attempt)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-        if (out / "vectors.safetensors").exists():
-            break
+    command = [sys.executable, "-c", KILLED_OFTEN, str(text), str(out)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 1
     train_vectors(CONFIG, text, out, resume=True)
     assert content(out) == expected
 
@@ -705,7 +720,7 @@ def test_file_systems_without_locks_are_accepted(
 def test_a_killed_process_leaves_no_lock(text: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(text), str(out)], stdout=subprocess.PIPE
+        [sys.executable, "-c", f"{KILLED}run()\n", str(text), str(out)], stdout=subprocess.PIPE
     )
     assert child.stdout is not None
     try:
