@@ -10,6 +10,12 @@ endif
 
 NATIVE := CMakeLists.txt $(wildcard native/*)
 
+# Files of tests go to two processes in the order of `tests/conftest.py`.
+TWICE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# Tests start a hundred processes, each of which would compile all modules if none could keep the result.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: help setup demo fix check test test-sets coverage bench sanitize mutate wheel clean
 .DEFAULT_GOAL := help
 
@@ -43,13 +49,13 @@ check: $(VENV)/dev  ## check formatting, lint and types
 	$(BIN)/mypy
 
 test: $(VENV)/dev  ## run all tests, in random order, two at a time, with warnings as errors
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest $(TWICE)
 
 test-sets: $(VENV)/dev  ## run the numerical tests with each instruction set, without kernels, on 1 and 2 threads
 	$(BIN)/python tests/sets.py $(SETS)
 
 coverage: $(VENV)/dev  ## run all tests and list the lines that no test runs
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report term
+	$(BIN)/python -m pytest $(TWICE) --cov --cov-report term
 
 bench: $(VENV)/core  ## compare the speed of our layers with torch.nn on this machine; see benchmarks/README.md
 	$(BIN)/python benchmarks/recurrence.py

@@ -6,10 +6,15 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
+import jaxtyping
+import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
@@ -23,6 +28,63 @@ SHAPED = [
     "unrolled.shapes",
     "unrolled.tasks",
 ]
+
+
+def _once_for_each_shape(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
+    """`jaxtyping.jaxtyped`, but of calls whose arguments are alike only the first is checked.
+
+    What a function returns then has the same shapes, too. Checking every call takes longer than what
+    small models compute.
+    """
+
+    def decorated(*, typechecker: Any) -> Callable[[Any], Any]:
+        check = jaxtyped(typechecker=typechecker)
+
+        def decorate(given: Any) -> Any:
+            if isinstance(given, FunctionType):
+                return _once(check(given), given)
+            if isinstance(given, type):
+                plain = given.__init__
+                check(given)
+                if given.__init__ is not plain:
+                    given.__init__ = _once(given.__init__, plain)
+                return given
+            return check(given)
+
+        return decorate
+
+    return decorated
+
+
+def _once(checked: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    known = set[Hashable]()
+
+    @wraps(plain)
+    def call(*args: Any, **options: Any) -> Any:
+        key = (*map(_alike, args), *((name, _alike(value)) for name, value in options.items()))
+        if key in known:
+            return plain(*args, **options)
+        result = checked(*args, **options)
+        known.add(key)
+        return result
+
+    return call
+
+
+def _alike(value: Any) -> Hashable:
+    """What is the same for all values that the checks cannot tell apart."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return type(value), value.dtype, value.shape
+    if isinstance(value, tuple):
+        return type(value), *map(_alike, value)
+    if isinstance(value, list):
+        return list, *map(_alike, value[:1])
+    if isinstance(value, str) and len(value) < 40:
+        return value  # may be one of a few
+    return type(value)
+
+
+jaxtyping.jaxtyped = _once_for_each_shape(jaxtyping.jaxtyped)
 install_import_hook(SHAPED, "beartype.beartype")
 
 # Threads that wait give the processor back: on a busy machine two teams of threads that spin take many
@@ -38,6 +100,38 @@ torch.set_num_threads(PINNED_THREADS or min(2, os.cpu_count() or 1))
 # Encoded text goes into a folder of this test run, examples of the documentation included.
 os.environ["UNROLLED_CACHE"] = tempfile.mkdtemp(prefix="unrolled-tests-")
 atexit.register(shutil.rmtree, os.environ["UNROLLED_CACHE"], ignore_errors=True)
+
+
+if not torch.cuda.is_available():
+
+    def _seed(seed: int) -> torch.Generator:
+        """As `torch.manual_seed`, which takes a millisecond to store what called it, for each device."""
+        return torch.default_generator.manual_seed(int(seed))
+
+    torch.manual_seed = _seed
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Look for examples in docstrings of the package only: those of tests have none."""
+    collectors = yield
+    return [each for each in collectors if type(each).__name__ != "DoctestModule"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What has long files first, and docstrings last.
+
+    Where two processes take files in this order, neither waits for long at the end.
+    """
+    root = Path(__file__).parents[1]
+    long = ("docs", *(f"tests/{name}" for name in ("comparison", "exports", "kills", "vectors")))
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(root).as_posix()
+        return -1 if path.startswith(long) else path.startswith("src/")
+
+    items.sort(key=place)
 
 
 @contextmanager
@@ -61,6 +155,14 @@ def one_thread() -> Iterator[None]:
 def _same_numbers_in_any_order() -> None:
     """What a test draws without a seed of its own does not depend on the tests before it."""
     torch.manual_seed(20_011)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """No test cuts the power, so files need not have reached the disk before it goes on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
 
 
 @pytest.fixture(scope="session")
