@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
-from comparing import Made, made
+from comparing import HereRunner, Made, made
 
 from unrolled import cli
+from unrolled.comparison import runners
 from unrolled.comparison.plan import read_plan
 
 
@@ -75,7 +76,10 @@ def test_another_score_needs_no_new_runs(compared: Made, tmp_path: Path, capsys)
     assert read_plan(tmp_path / "copy").score == "macro_f1"
 
 
-def test_the_page_keeps_the_command_that_planned_it(tiny: Path, tmp_path: Path, capsys) -> None:
+def test_the_page_keeps_the_command_that_planned_it(
+    tiny: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(runners, "LocalRunner", lambda _: HereRunner())
     out = tmp_path / "out"
     words = [
         "compare",
