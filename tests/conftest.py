@@ -73,7 +73,7 @@ def _once(checked: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..
 
 def _alike(value: Any) -> Hashable:
     """What is the same for all values that the checks cannot tell apart."""
-    if isinstance(value, torch.Tensor | np.ndarray):
+    if isinstance(value, _ARRAYS):
         return type(value), value.dtype, value.shape
     if isinstance(value, tuple):
         return type(value), *map(_alike, value)
@@ -92,6 +92,8 @@ install_import_hook(SHAPED, "beartype.beartype")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch  # noqa: E402
+
+_ARRAYS = (torch.Tensor, np.ndarray)
 
 PINNED_THREADS = int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0] or 0)
 """Threads of every test where the environment says so, as `make test-sets` does; 0 where it does not."""

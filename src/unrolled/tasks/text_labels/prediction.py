@@ -12,9 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unrolled.metrics.multi_label import (
-    choose_thresholds,
-)
+from unrolled.metrics.multi_label import choose_thresholds
 from unrolled.tasks.mixing import is_mixed, labels_of_parts, mix_parts, mixed, parts_of
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.spelling import CHARACTERS

@@ -11,10 +11,7 @@ import numpy as np
 from unrolled.metrics.calibration import calibrate_rows, check_probabilities, proper_losses
 from unrolled.metrics.labels import measure_labels, tally_labels
 from unrolled.metrics.labels import signature as label_signature
-from unrolled.metrics.multi_label import (
-    measure_multi_label,
-    tally_multi_label,
-)
+from unrolled.metrics.multi_label import measure_multi_label, tally_multi_label
 from unrolled.metrics.multi_label import signature as multi_label_signature
 from unrolled.metrics.slices import surest_mistakes, worst_mistakes, worst_multi_label_mistakes
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Tally
