@@ -6,7 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Hashable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -57,7 +57,7 @@ def _once_for_each_shape(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _once(checked: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
-    known = set[Hashable]()
+    known = set[object]()
 
     @wraps(plain)
     def call(*args: Any, **options: Any) -> Any:
@@ -71,7 +71,7 @@ def _once(checked: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..
     return call
 
 
-def _alike(value: Any) -> Hashable:
+def _alike(value: Any) -> object:
     """What is the same for all values that the checks cannot tell apart."""
     if isinstance(value, _ARRAYS):
         return type(value), value.dtype, value.shape

@@ -239,7 +239,7 @@ def test_a_run_interrupted_without_baselines_stays_without(
     assert code == 130
     assert cli.main(["train", "--resume", "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
-    assert "event=finished" in printed
+    assert "event=end" in printed
     assert "event=baseline" not in printed
 
 

@@ -39,7 +39,7 @@ def rounded(weights: ops.Weights, precision: str) -> ops.Weights:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("kind", TORCH_KINDS)
 @torch.no_grad()
-def test_a_packed_step_equals_the_reference_on_every_instruction_set(
+def test_packed_steps_equal_the_reference_on_every_set(
     kind: ops.Kind, precision: str, sizes: tuple[int, int]
 ) -> None:
     for n_rows in (1, 2, 5, 8, 37):
