@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -177,21 +178,20 @@ MODELS: tuple[dict[str, Any], ...] = (
 )
 
 
+@cache
+def recipe_with(task: str, n_model: int, clip: float, *changed: tuple[str, str]) -> unrolled.Recipe:
+    mapping = {"task": task, "model": MODELS[n_model], "training": {"clip_norm": clip}}
+    return unrolled.Recipe.from_mapping(mapping, TASKS, changed)
+
+
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("kind", FLOWS)
 def test_every_cure_is_a_setting_of_the_recipe(kind: str, task: str) -> None:
     updates = Updates(10.0, {"encoder": 5.0}) if kind == "learning_rate" else None
-    for model in MODELS:
+    for n_model, model in enumerate(MODELS):
         for clip in (0.0, 1.0, 50.0):
-            recipe = unrolled.Recipe.from_mapping(
-                {
-                    "task": task,
-                    "model": model,
-                    "training": {"clip_norm": clip, "learning_rate": 1.0},
-                },
-                TASKS,
-            )
-            settings = settings_of(recipe)
+            fast = ("training.learning_rate", "1.0")
+            settings = settings_of(recipe_with(task, n_model, clip, fast))
             layers = [
                 replace(layer, kind=cell_named(model.get("cell", "lstm")).kind)
                 for layer in FLOWS[kind].layers
@@ -206,9 +206,7 @@ def test_every_cure_is_a_setting_of_the_recipe(kind: str, task: str) -> None:
                     (setting, value.strip('"'))
                     for setting, value in ((cure.setting, cure.value), *cure.also)
                 ]
-                again = unrolled.Recipe.from_mapping(
-                    {"task": task, "model": model, "training": {"clip_norm": clip}}, TASKS, changed
-                )
+                again = recipe_with(task, n_model, clip, *changed)
                 assert str(getattr(getattr(again, section), name)) != str(settings[cure.setting])
                 assert all(f"{name} = {value}" in cure.reason for name, value in cure.also)
 
