@@ -7,6 +7,7 @@
 namespace UNROLLED_ISA {
 
 constexpr long MIXED_CHUNK = 1024;  // cells
+constexpr long CACHED_ROWS = 256;   // of a left-hand side that stays in the cache for all columns
 
 // Blocks of gate gradients: RNN d; LSTM i f g o; GRU the input part of n, r, z, the hidden part of n, in which the
 // products with W use the first three and those with U the last three.
@@ -198,18 +199,22 @@ struct MixedBackward {
   void input_gradients(long s0, long s1, const Half* gates) const {
     const long first = r.plan.first[s0];
     const Range cells(r.plan.first[s1] - first, member, team.size);
-    for (long panel = 0; panel < layout.inputs / BLOCK; panel++) {
-      long step = s0;
-      for (long cell = cells.from; cell < cells.to; cell += BLOCK) {
-        const long n = smaller(BLOCK, cells.to - cell), column = panel * BLOCK;
-        multiply_mixed(n, N_GATES * units, {gates + cell * s.stride, s.stride},
-                       s.w_ih + panel * N_GATES * units * BLOCK, s.sums, BLOCK);
-        for (long i = 0; i < n; i++) {
-          while (r.plan.first[step + 1] - first <= cell + i) step++;
-          const long b = place.row(cell + i + first - r.plan.first[step]);
-          Half* to = m.dx.at(place.time(step, b), b) + column;
-          for (long v = 0; v < BLOCK && column + v < r.D; v += W)
-            store_half(to + v, load(s.sums + i * BLOCK + v), r.D - column - v);
+    long first_step = s0;
+    for (long start = cells.from; start < cells.to; start += CACHED_ROWS) {
+      while (r.plan.first[first_step + 1] - first <= start) first_step++;
+      for (long panel = 0; panel < layout.inputs / BLOCK; panel++) {
+        long step = first_step;
+        for (long cell = start; cell < smaller(cells.to, start + CACHED_ROWS); cell += BLOCK) {
+          const long n = smaller(BLOCK, cells.to - cell), column = panel * BLOCK;
+          multiply_mixed(n, N_GATES * units, {gates + cell * s.stride, s.stride},
+                         s.w_ih + panel * N_GATES * units * BLOCK, s.sums, BLOCK);
+          for (long i = 0; i < n; i++) {
+            while (r.plan.first[step + 1] - first <= cell + i) step++;
+            const long b = place.row(cell + i + first - r.plan.first[step]);
+            Half* to = m.dx.at(place.time(step, b), b) + column;
+            for (long v = 0; v < BLOCK && column + v < r.D; v += W)
+              store_half(to + v, load(s.sums + i * BLOCK + v), r.D - column - v);
+          }
         }
       }
     }
@@ -221,16 +226,18 @@ struct MixedBackward {
     const Range own(N_BLOCKS * units / BLOCK, member, team.size);
     for (long row = own.from * BLOCK; row < own.to * BLOCK; row += BLOCK)
       turn_rows({gates + row, s.stride}, n_cells, s.turned + row * turned_stride, turned_stride);
-    for (long panel = 0; panel < n_inputs + layout.n_panels; panel++) {
-      const bool of_state = panel >= n_inputs;
-      if (!(of_state ? r.dw_hh : r.dw_ih)) continue;
-      const long from = larger(own.from * BLOCK, first_block(CELL, of_state) * units);
-      const long to = smaller(own.to * BLOCK, (first_block(CELL, of_state) + N_GATES) * units);
-      if (from < to)
-        multiply_mixed(to - from, depth, {s.turned + from * turned_stride, turned_stride},
-                       operands + panel * BLOCK * depth, s.products + from * s.product_stride + panel * BLOCK,
-                       s.product_stride, !is_first);
-    }
+    for (long start = own.from * BLOCK; start < own.to * BLOCK; start += CACHED_ROWS)
+      for (long panel = 0; panel < n_inputs + layout.n_panels; panel++) {
+        const bool of_state = panel >= n_inputs;
+        if (!(of_state ? r.dw_hh : r.dw_ih)) continue;
+        const long from = larger(start, first_block(CELL, of_state) * units);
+        const long end = smaller(own.to * BLOCK, start + CACHED_ROWS);
+        const long to = smaller(end, (first_block(CELL, of_state) + N_GATES) * units);
+        if (from < to)
+          multiply_mixed(to - from, depth, {s.turned + from * turned_stride, turned_stride},
+                         operands + panel * BLOCK * depth, s.products + from * s.product_stride + panel * BLOCK,
+                         s.product_stride, !is_first);
+      }
   }
 
   void write_weight_gradients() const {

@@ -176,10 +176,10 @@ struct MixedForward {
     };
     Vec h;
     if constexpr (CELL == RNN_TANH || CELL == RNN_RELU) {
-      h = CELL == RNN_TANH ? tanh_of(sum[0]) : relu(sum[0]);
+      h = CELL == RNN_TANH ? fast_tanh(sum[0]) : relu(sum[0]);
       keep(0, h);
     } else if constexpr (CELL == GRU) {
-      const Vec reset = sigmoid(sum[0]), z = sigmoid(sum[1]), new_h = tanh_of(sum[2] + reset * sum[3]);
+      const Vec reset = fast_sigmoid(sum[0]), z = fast_sigmoid(sum[1]), new_h = fast_tanh(sum[2] + reset * sum[3]);
       h = gru_state(z, new_h, load_n(h_now, n));
       keep(0, reset), keep(1, z), keep(2, new_h), keep(3, sum[3]), keep(4, h);
     } else {

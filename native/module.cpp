@@ -1,5 +1,6 @@
 // The Python module. Arguments are plain memory addresses, so one build works with every version of PyTorch.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -19,6 +20,12 @@ void bind_vectors(nb::module_& m);
 namespace {
 
 float* at(uintptr_t address) { return reinterpret_cast<float*>(address); }
+// Floats of recycled memory, which is given back with the array.
+nb::ndarray<nb::numpy, float, nb::ndim<1>> recycled(size_t n_floats) {
+  auto* memory = new Workspace(n_floats * sizeof(float));
+  const nb::capsule owner(memory, [](void* p) noexcept { delete static_cast<Workspace*>(p); });
+  return {memory->data(), {n_floats}, owner};
+}
 uint16_t* halves_at(uintptr_t address) { return reinterpret_cast<uint16_t*>(address); }
 
 // The sizes and the plan of a call, shared by forward and backward.
@@ -108,9 +115,11 @@ NB_MODULE(_kernels, m) {
     call.name = {halves_at(data), step, row};                                  \
   })
       ROWS(x) ROWS(y) ROWS(dy) ROWS(dx)
-      .def("records", [](Mixed& call, uintptr_t operands, uintptr_t record) {
-        call.operands = halves_at(operands), call.record = at(record);
+      .def("keep", [](Mixed& call, uintptr_t memory, uintptr_t floats) {
+        call.record = at(memory);
+        call.operands = memory ? halves_at(memory + floats * sizeof(float)) : nullptr;
       });
+  m.def("recycled", &recycled);
   m.def("mixed_sets", &mixed_sets);
   m.def("mixed_set", [] { return std::string(mixed_set().name); });
   m.def("use_mixed_set", &use_mixed_set);

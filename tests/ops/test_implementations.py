@@ -251,8 +251,6 @@ def test_autocast_runs_and_stays_close(kind: ops.Kind, lengths: str) -> None:
     case = make_case(kind, LENGTHS[lengths], dtype=torch.float32)
     exact = run_ours(case)
     with torch.autocast("cpu", torch.bfloat16):
-        # The kernels always compute in float32, so they must not run.
-        assert ops.explain(kind, case.x, weights=case.weights).chosen != "native"
         y, state = ops.unroll(kind, case.x, case.lengths, case.state, case.weights)
     close = collect(case, y.float(), tuple(part.float() for part in state))
     for name, part in exact.items():

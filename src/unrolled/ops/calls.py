@@ -77,5 +77,3 @@ class Biases:
                     "the backward pass"
                 )
         return [self._kept[i][0] if i in self._kept else part for i, part in enumerate(others)]
-
-

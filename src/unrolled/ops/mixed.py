@@ -26,14 +26,17 @@ def why_not_here() -> str | None:
     if kernels.mixed_sets():
         return None
     if kernels.instruction_set() != "avx512":
-        return f"the kernels for bfloat16 need AVX-512, and those of {kernels.instruction_set()} are in use"
+        used = kernels.instruction_set()
+        return f"the kernels for bfloat16 need AVX-512, and those of {used} are in use"
     return "this processor, or the build of the kernels, has neither AVX512_BF16 nor AMX"
 
 
 def why_not(x: Tensor, state: State | None, weights: Weights | None) -> str | None:
     """Why the kernels cannot run this under autocast, as one sentence, else None."""
     if (dtype := torch.get_autocast_dtype("cpu")) is not torch.bfloat16:
-        return f"autocast asks for {str(dtype).removeprefix('torch.')}, but the kernels are bfloat16"
+        return (
+            f"autocast asks for {str(dtype).removeprefix('torch.')}, but the kernels are bfloat16"
+        )
     if (reason := why_not_here()) is not None:
         return reason
     given = [(part, (torch.float32, torch.bfloat16)) for part in (x, *(state or ()))]
@@ -50,7 +53,7 @@ def why_not(x: Tensor, state: State | None, weights: Weights | None) -> str | No
 
 
 def not_worth_it() -> str | None:
-    """Why torch is faster under autocast, or was not measured, although the kernels could run; or None."""
+    """Why torch should run under autocast although the kernels can, as one sentence, else None."""
     if kernels.mixed_set() == "amx":
         return None
     return "the kernels with AVX512_BF16 have not been shown to be faster than torch; pin 'native' to try"
@@ -83,7 +86,7 @@ def run(
 
 
 def _forward(kind: Any, lengths: Any, directions: Any, x: Any, tensors: Any, keep: bool) -> Any:
-    """Return `(y, *final states)`, the records for backward (two of each direction), and the shapes."""
+    """Return `(y, *final states)`, the record of each direction for backward, and the shapes."""
     x = with_whole_rows(x)
     lengths = None if lengths is None else dense(lengths, torch.int64)
     n_steps, n_rows, input_size = x.shape
@@ -98,26 +101,34 @@ def _forward(kind: Any, lengths: Any, directions: Any, x: Any, tensors: Any, kee
             CELLS[kind].kernel, reverse, n_steps, n_rows, input_size, hidden_size, address(lengths)
         )
         end = [part.new_empty(n_rows, hidden_size) for part in part.state]
-        own: list[Any] = [None, None]
-        if keep:
-            own = [x.new_empty(shape.operand_halves), end[0].new_empty(shape.mixed_record_floats)]
-        call = _call(part, shape, x, own)
+        record = _memory(shape) if keep else None
+        call = _call(part, shape, x, record)
         call.layer.made(0, 0, 0, *map(address, (*end, None)[:2]), 0)
         call.y(*rows(half))
         ends += end
-        records += own
+        records.append(record)
         shapes.append(shape)
         calls.append(call)
     kernels.mixed_forward(calls, n_threads(kind, n_rows, input_size, hidden_size))
     return (y, *ends), records, shapes
 
 
-def _call(part: Direction, shape: Any, x: Tensor, records: Sequence[Tensor | None]) -> Any:
+def _memory(shape: Any) -> Tensor:
+    """For what backward needs: gates and states in float32, then operands in bfloat16.
+
+    The memory is recycled: for a large batch, page faults of new memory took half of the forward pass.
+    """
+    return torch.from_numpy(
+        kernels.recycled(shape.mixed_record_floats + (shape.operand_halves + 1) // 2)
+    )
+
+
+def _call(part: Direction, shape: Any, x: Tensor, record: Tensor | None) -> Any:
     call = kernels.Mixed(shape)
     h, c = (*part.state, None)[:2]
     call.layer.given(0, 0, 0, address(h), address(c), *map(address, part.weights))
     call.x(*rows(x))
-    call.records(*map(address, records))
+    call.keep(address(record), shape.mixed_record_floats)
     return call
 
 
@@ -137,11 +148,11 @@ class _Unroll(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Any, *d_ends: Any) -> Any:
         x, *rest = ctx.saved_tensors
-        n = 2 * len(ctx.shapes)
+        n = len(ctx.shapes)
         records, tensors = rest[:n], rest[n:]
         wanted = ctx.needs_input_grad[3:]
-        in_bfloat16, in_float32 = [x, dy, *records[::2]], [*d_ends, *records[1::2], *tensors]
-        if by_definition_only(in_bfloat16, torch.bfloat16) or by_definition_only(
+        in_float32 = [*d_ends, *records, *tensors]
+        if by_definition_only([x, dy], torch.bfloat16) or by_definition_only(
             in_float32, torch.float32
         ):
             tensors = ctx.biases.restore(tensors)
@@ -192,14 +203,14 @@ def _backward(ctx: Any, x: Any, records: Any, tensors: Any, dy: Any, d_ends: Any
         d_end = [
             None if d is None else d.contiguous() for d in d_ends[i * n_states : (i + 1) * n_states]
         ]
-        own_records = [record.contiguous() for record in records[2 * i : 2 * i + 2]]
-        call = _call(part, shape, x, own_records)
+        record = records[i].contiguous()
+        call = _call(part, shape, x, record)
         call.layer.gradients_given(0, 0, 0, *map(address, (*d_end, None)[:2]))
         d_state = (*new[:n_states], None)[:2]
         call.layer.gradients_made(0, 0, 0, *map(address, (*d_state, *new[n_states:])))
         call.dy(*rows(half))
         call.dx(*rows(dx))
-        kept += [part, d_end, own_records]  # the kernel reads their memory
+        kept += [part, d_end, record]  # the kernel reads their memory
         d_inputs.append(dx)
         gradients += new
         calls.append(call)

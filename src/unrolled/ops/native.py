@@ -23,6 +23,7 @@ from unrolled.ops.derivatives import by_definition_only, differentiate
 from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float
 
+
 def unroll(
     kind: Kind,
     x: Float[Tensor, "T B D"],
