@@ -39,7 +39,9 @@ def why_not(x: Tensor, state: State | None, weights: Weights | None) -> str | No
         )
     if (reason := why_not_here()) is not None:
         return reason
-    given = [(part, (torch.float32, torch.bfloat16)) for part in (x, *(state or ()))]
+    given: list[tuple[Tensor, tuple[torch.dtype, ...]]] = [
+        (part, (torch.float32, torch.bfloat16)) for part in (x, *(state or ()))
+    ]
     given += [(part, (torch.float32,)) for part in (weights.tensors if weights else ())]
     for tensor, types in given:
         if not tensor.is_cpu:
