@@ -10,6 +10,14 @@
 #include "threads.h"
 #include "workspace.h"
 
+#if defined(UNROLLED_HAS_AVX512BF16)
+#include <cpuid.h>
+#endif
+#if defined(UNROLLED_HAS_AMX) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #define DECLARE(isa)                               \
   namespace isa {                                  \
   extern const unrolled::InstructionSet instruction_set; \
@@ -26,6 +34,16 @@ DECLARE(sse2)
 #endif
 #if defined(UNROLLED_HAS_NEON)
 DECLARE(neon)
+#endif
+#define DECLARE_MIXED(isa)               \
+  namespace isa {                        \
+  extern const unrolled::MixedSet mixed_set; \
+  }
+#if defined(UNROLLED_HAS_AVX512BF16)
+DECLARE_MIXED(avx512bf16)
+#endif
+#if defined(UNROLLED_HAS_AMX)
+DECLARE_MIXED(amx)
 #endif
 
 namespace unrolled {
@@ -51,6 +69,54 @@ std::vector<const InstructionSet*> available() {
 }
 
 const InstructionSet* chosen = nullptr;
+const MixedSet* chosen_mixed = nullptr;
+
+#if defined(UNROLLED_HAS_AVX512BF16)
+// Bits of leaf 7 of the instruction cpuid.
+bool has_avx512_bf16() {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
+}
+#endif
+#if defined(UNROLLED_HAS_AMX)
+// Linux lets a process use tiles after it has asked; elsewhere, no one has tried.
+bool may_use_amx() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  unsigned a, b, c, d;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1)) return false;
+  constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
+  static const bool is_granted = syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+  return is_granted;
+#else
+  return false;
+#endif
+}
+#endif
+
+std::vector<const MixedSet*> available_mixed() {
+  std::vector<const MixedSet*> sets;
+  if (std::string(instruction_set().name) != "avx512") return sets;
+#if defined(UNROLLED_HAS_AVX512BF16)
+  if (has_avx512_bf16()) {
+#if defined(UNROLLED_HAS_AMX)
+    if (may_use_amx()) sets.push_back(&amx::mixed_set);
+#endif
+    sets.push_back(&avx512bf16::mixed_set);
+  }
+#endif
+  return sets;
+}
+
+// The one with this name, or null; all names are added to `listed`.
+template <class Set>
+const Set* find(const std::vector<const Set*>& sets, const std::string& name, std::string& listed) {
+  const Set* found = nullptr;
+  for (const Set* set : sets) {
+    if (name == set->name) found = set;
+    listed += (listed.empty() ? "" : ", ") + std::string(set->name);
+  }
+  return found;
+}
 
 // Calls are distributed to groups of threads; all threads of a group work on one of its calls at a time.
 template <class Task>
@@ -126,14 +192,40 @@ const InstructionSet& instruction_set() {
 
 void use_instruction_set(const std::string& name) {
   std::string listed;
-  for (const InstructionSet* set : available()) {
-    if (name == set->name) {
-      chosen = set;
-      return;
-    }
-    listed += (listed.empty() ? "" : ", ") + std::string(set->name);
+  const InstructionSet* found = find(available(), name, listed);
+  if (!found) throw std::invalid_argument("no instruction set '" + name + "' here; there are " + listed);
+  chosen = found;
+  chosen_mixed = nullptr;
+}
+
+std::vector<std::string> mixed_sets() {
+  std::vector<std::string> names;
+  for (const MixedSet* set : available_mixed()) names.push_back(set->name);
+  return names;
+}
+
+const MixedSet& mixed_set() {
+  if (!chosen_mixed) {
+    const auto sets = available_mixed();
+    if (sets.empty()) throw std::invalid_argument("there are no instructions for products in bfloat16 here");
+    chosen_mixed = sets.front();
   }
-  throw std::invalid_argument("no instruction set '" + name + "' here; there are " + listed);
+  return *chosen_mixed;
+}
+
+void use_mixed_set(const std::string& name) {
+  std::string listed;
+  const MixedSet* found = find(available_mixed(), name, listed);
+  if (!found) throw std::invalid_argument("no instructions '" + name + "' for products in bfloat16 here; there are " + listed);
+  chosen_mixed = found;
+}
+
+void run_mixed_forward(const std::vector<Mixed>& calls, int n_threads) {
+  run(calls, std::min(n_threads, MAX_MIXED_TEAM), mixed_set().forward, mixed_set().forward_floats);
+}
+
+void run_mixed_backward(const std::vector<Mixed>& calls, int n_threads) {
+  run(calls, std::min(n_threads, MAX_MIXED_TEAM), mixed_set().backward, mixed_set().backward_floats);
 }
 
 long record_floats(const Recurrence& call) { return instruction_set().record_floats(call); }

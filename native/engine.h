@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "mixed.h"
 #include "recurrence.h"
 
 namespace unrolled {
@@ -31,6 +32,14 @@ long record_floats(const Recurrence& call);
 // Independent calls run in parallel if there are enough threads.
 void run_forward(const std::vector<Recurrence>& calls, int n_threads);
 void run_backward(const std::vector<Recurrence>& calls, int n_threads);
+
+// Names of the instruction sets for products in bfloat16, best first; none if a narrower instruction set is in use.
+std::vector<std::string> mixed_sets();
+// Throws std::invalid_argument if there is none.
+const MixedSet& mixed_set();
+void use_mixed_set(const std::string& name);
+void run_mixed_forward(const std::vector<Mixed>& calls, int n_threads);
+void run_mixed_backward(const std::vector<Mixed>& calls, int n_threads);
 
 void run_attentive_pack(const Attentive& call, int n_threads);
 void run_attentive_forward(const Attentive& call, int n_threads);

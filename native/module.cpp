@@ -1,5 +1,6 @@
 // The Python module. Arguments are plain memory addresses, so one build works with every version of PyTorch.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -19,6 +20,13 @@ void bind_vectors(nb::module_& m);
 namespace {
 
 float* at(uintptr_t address) { return reinterpret_cast<float*>(address); }
+// Floats of recycled memory, which is given back with the array.
+nb::ndarray<nb::numpy, float, nb::ndim<1>> recycled(size_t n_floats) {
+  auto* memory = new Workspace(n_floats * sizeof(float));
+  const nb::capsule owner(memory, [](void* p) noexcept { delete static_cast<Workspace*>(p); });
+  return {memory->data(), {n_floats}, owner};
+}
+uint16_t* halves_at(uintptr_t address) { return reinterpret_cast<uint16_t*>(address); }
 
 // The sizes and the plan of a call, shared by forward and backward.
 struct Shape {
@@ -69,7 +77,9 @@ NB_MODULE(_kernels, m) {
                               PlannedLengths(T, B, reinterpret_cast<const int64_t*>(lengths))};
            })
       .def_prop_ro("n_cells", [](const Shape& self) { return self.lengths.plan().n_cells; })
-      .def_prop_ro("record_floats", [](const Shape& self) { return record_floats(begin(self)); });
+      .def_prop_ro("record_floats", [](const Shape& self) { return record_floats(begin(self)); })
+      .def_prop_ro("mixed_record_floats", [](const Shape& self) { return mixed_set().record_floats(begin(self)); })
+      .def_prop_ro("operand_halves", [](const Shape& self) { return mixed_set().operand_halves(begin(self)); });
   nb::class_<Recurrence>(m, "Recurrence")
       .def("__init__", [](Recurrence* self, const Shape& shape) { new (self) Recurrence(begin(shape)); },
            nb::keep_alive<1, 2>())
@@ -96,6 +106,25 @@ NB_MODULE(_kernels, m) {
         r.dh0 = at(dh0), r.dc0 = at(dc0);
         r.dw_ih = at(dw_ih), r.dw_hh = at(dw_hh), r.db_ih = at(db_ih), r.db_hh = at(db_hh);
       });
+  nb::class_<Mixed>(m, "Mixed")
+      .def("__init__", [](Mixed* self, const Shape& shape) { (new (self) Mixed)->layer = begin(shape); },
+           nb::keep_alive<1, 2>())
+      .def_rw("layer", &Mixed::layer)
+#define ROWS(name)                                                             \
+  .def(#name, [](Mixed& call, uintptr_t data, long step, long row) {           \
+    call.name = {halves_at(data), step, row};                                  \
+  })
+      ROWS(x) ROWS(y) ROWS(dy) ROWS(dx)
+      .def("keep", [](Mixed& call, uintptr_t memory, uintptr_t floats) {
+        call.record = at(memory);
+        call.operands = memory ? halves_at(memory + floats * sizeof(float)) : nullptr;
+      });
+  m.def("recycled", &recycled);
+  m.def("mixed_sets", &mixed_sets);
+  m.def("mixed_set", [] { return std::string(mixed_set().name); });
+  m.def("use_mixed_set", &use_mixed_set);
+  m.def("mixed_forward", &run_mixed_forward, "calls"_a, "n_threads"_a, nb::call_guard<nb::gil_scoped_release>());
+  m.def("mixed_backward", &run_mixed_backward, "calls"_a, "n_threads"_a, nb::call_guard<nb::gil_scoped_release>());
 #define SIZE(name) .def_rw(#name, &Attentive::name)
 #define ADDRESS(name)                                                                              \
   .def_prop_rw(#name, [](const Attentive& d) { return reinterpret_cast<uintptr_t>(d.name); },      \

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from unrolled import ops
+from unrolled import doctor, ops
 from unrolled.doctor import CellCheck, Report, check_cell, diagnose, render
 
 GOOD = CellCheck("gru", "cpu", "torch_native", {"reference": "torch_native comes first"},
@@ -15,7 +15,7 @@ GOOD = CellCheck("gru", "cpu", "torch_native", {"reference": "torch_native comes
 SIGMOID = CellCheck("rnn_sigmoid", "cpu", "reference", {"torch_native": "torch has none"},
                     error=0.0, tolerance=1e-5, seconds=0.01)  # fmt: skip
 REPORT = Report("3.11.7", "2.13.0", "Linux x86_64", 2, 2, "AVX512", None, (GOOD, SIGMOID),
-                kernels="avx512, threads from openmp")  # fmt: skip
+                kernels="avx512, threads from openmp", bfloat16="torch's own cells")  # fmt: skip
 
 
 def test_every_cell_agrees_here() -> None:
@@ -50,6 +50,39 @@ def test_it_says_why_kernels_are_missing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert report.is_healthy
 
 
+class Processor:
+    """Stands for the kernels on a processor with these instructions for bfloat16."""
+
+    def __init__(self, *sets: str, width: str = "avx512") -> None:
+        self.mixed_sets = lambda: list(sets)
+        self.mixed_set = lambda: sets[0]
+        self.instruction_set = lambda: width
+
+
+@pytest.mark.parametrize(
+    ("processor", "told"),
+    [
+        (Processor("amx", "avx512bf16"),
+         "native kernels with AMX; this processor has AMX and AVX512_BF16"),
+        (Processor("avx512bf16"),
+         "torch's own cells; this processor has AVX512_BF16, but the kernels with AVX512_BF16 have not "
+         "been shown to be faster than torch; pin 'native' to try"),
+        (Processor(),
+         "torch's own cells; this processor, or the build of the kernels, has neither AVX512_BF16 nor "
+         "AMX"),
+        (Processor(width="avx2"),
+         "torch's own cells; the kernels for bfloat16 need AVX-512, and those of avx2 are in use"),
+        (None, "torch's own cells"),
+    ],
+)  # fmt: skip
+def test_it_says_what_the_processor_has_for_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, processor: Processor | None, told: str
+) -> None:
+    monkeypatch.setattr(ops.native, "kernels", processor)
+    monkeypatch.setattr(ops.mixed, "kernels", processor)
+    assert doctor._bfloat16() == told
+
+
 @pytest.mark.parametrize("spoilt", ["output", "gradient", "nan"])
 def test_a_wrong_implementation_is_detected(monkeypatch: pytest.MonkeyPatch, spoilt: str) -> None:
     right = ops.torch_native.unroll
@@ -82,6 +115,7 @@ def test_the_report_fits_a_few_lines() -> None:
         "python 3.11.7 · torch 2.13.0 · Linux x86_64\n"
         "2 cores, torch uses 2 threads · AVX512 · no GPU\n"
         "native kernels: avx512, threads from openmp\n"
+        "layers in bfloat16: torch's own cells\n"
         "matrix products of the layers: oneDNN\n"
         "\n"
         "device  cell         kernel        error    time     "

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from unrolled import ops
-from unrolled.ops import native
+from unrolled.ops import mixed, native
 from unrolled.ops.cells import CELLS
 from unrolled.ops.linear import why_not_onednn
 from unrolled.wording import count_of
+
+_INSTRUCTIONS = {"amx": "AMX", "avx512bf16": "AVX512_BF16"}
 
 # The batch on which every cell is checked: small, ragged, with an empty row.
 N_STEPS, N_ROWS, INPUT_SIZE, HIDDEN_SIZE = 12, 16, 64, 64
@@ -66,6 +68,7 @@ class Report:
         cells: one check per cell and device.
         products: the library that multiplies float32 matrices for the layers; if it is not oneDNN, why.
         kernels: the instruction set of the native kernels, or why they are missing.
+        bfloat16: what computes layers in bfloat16, and what the processor has for it.
     """
 
     python: str
@@ -78,6 +81,7 @@ class Report:
     cells: tuple[CellCheck, ...]
     products: str = "oneDNN"
     kernels: str = ""
+    bfloat16: str = ""
 
     @property
     def is_healthy(self) -> bool:
@@ -107,6 +111,7 @@ def diagnose() -> Report:
         cells=tuple(check_cell(kind, device) for device in devices for kind in CELLS),
         products="oneDNN" if refused is None else f"torch.matmul ({refused})",
         kernels=_kernels(),
+        bfloat16=_bfloat16(),
     )
 
 
@@ -155,6 +160,7 @@ def render(report: Report) -> str:
         f"{count_of(report.n_cores, 'core')}, {threads} · "
         f"{report.cpu_capability} · {report.gpu or 'no GPU'}",
         f"native kernels: {report.kernels}",
+        f"layers in bfloat16: {report.bfloat16}",
         f"matrix products of the layers: {report.products}",
         "",
         f"{'device':6}  {'cell':11}  {'kernel':12}  {'error':7}  {'time':7}  "
@@ -247,6 +253,19 @@ def _kernels() -> str:
     others = [name for name in native.kernels.instruction_sets() if name != used]
     also = f" (also available: {', '.join(others)})" if others else ""
     return f"{used}{also}, threads from {native.kernels.thread_source()}"
+
+
+def _bfloat16() -> str:
+    if native.kernels is None:
+        return "torch's own cells"
+    if (reason := mixed.why_not_here()) is not None:
+        return f"torch's own cells; {reason}"
+    has = " and ".join(_INSTRUCTIONS[name] for name in native.kernels.mixed_sets())
+    if (reason := mixed.not_worth_it()) is not None:
+        return f"torch's own cells; this processor has {has}, but {reason}"
+    return (
+        f"native kernels with {_INSTRUCTIONS[native.kernels.mixed_set()]}; this processor has {has}"
+    )
 
 
 def _n_cores() -> int:

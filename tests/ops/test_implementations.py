@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from unrolled import ops
+from unrolled.ops import bfloat16
 
 
 def installed(name: str, *more: str) -> object:
@@ -250,14 +251,18 @@ def test_strides_do_not_matter(implementation: str, kind: ops.Kind, transposed: 
 @pytest.mark.parametrize("kind", TORCH_KINDS)
 def test_autocast_runs_and_stays_close(kind: ops.Kind, lengths: str) -> None:
     case = make_case(kind, LENGTHS[lengths], dtype=torch.float32)
-    exact = run_ours(case)
+    exact, bound = run_ours(case), 0.1
     with torch.autocast("cpu", torch.bfloat16):
-        # The kernels always compute in float32, so they must not run.
-        assert ops.explain(kind, case.x, weights=case.weights).chosen != "native"
+        chosen = ops.explain(kind, case.x, weights=case.weights).chosen
         y, state = ops.unroll(kind, case.x, case.lengths, case.state, case.weights)
+    if chosen == "native":
+        # Their definition is closer still; at the kink of a ReLU, it is far from float32 itself.
+        given = (kind, case.x, case.lengths, case.state, case.weights)
+        defined, ends = bfloat16.unroll(*given)
+        exact, bound = collect(case, defined.float(), ends), 0.01
     close = collect(case, y.float(), tuple(part.float() for part in state))
     for name, part in exact.items():
-        assert relative_error(close[name], part) < 0.1, name
+        assert relative_error(close[name], part) < bound, name
 
 
 @pytest.mark.parametrize("name", ["unroll", "why_not"])

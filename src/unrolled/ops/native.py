@@ -1,4 +1,4 @@
-"""Our own CPU kernels in float32: rows of different lengths at full speed, without sorting or packing.
+"""Our own CPU kernels: rows of different lengths at full speed, without sorting or packing.
 
 A finished row costs nothing, padding is never read, and both directions of a layer run in parallel. The
 kernels are written in C++ in `native/` and compiled for several instruction sets. The best one that the
@@ -15,15 +15,13 @@ from torch import Tensor
 
 from unrolled.kernels import kernels as kernels
 from unrolled.kernels import missing_because as missing_because
-from unrolled.ops import reference
+from unrolled.ops import mixed, reference
 from unrolled.ops.access import dense, why_no_memory, why_not_now
+from unrolled.ops.calls import Biases, Direction, address, n_threads, rows, with_whole_rows
 from unrolled.ops.cells import CELLS
 from unrolled.ops.derivatives import by_definition_only, differentiate
 from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float
-
-# Multiply-adds per step below which synchronising two threads costs more than the second one saves.
-_LEAST_SHARED_WORK = 1 << 14
 
 
 def unroll(
@@ -62,7 +60,10 @@ def why_not(
     """Why the kernels cannot run this, as one sentence, else None."""
     if kernels is not None and CELLS[kind].kernel is None:
         return f"there is no kernel for {kind}"
-    reason = why_not_with([x, *(state or ()), *(weights.tensors if weights else ())])
+    if kernels is not None and why_not_now() is None and torch.is_autocast_enabled("cpu"):
+        reason = mixed.why_not(x, state, weights)
+    else:
+        reason = why_not_with([x, *(state or ()), *(weights.tensors if weights else ())])
     if reason is None and lengths is not None:
         reason = why_no_memory(lengths)
     if reason is not None:
@@ -83,6 +84,8 @@ def not_worth_it(kind: Kind, x: Tensor, lengths: Tensor | None) -> str | None:
     Every call packs the weights again. Torch's fused LSTM does so, too; its other cells do not, and are
     faster if there are only few steps to share the cost.
     """
+    if torch.is_autocast_enabled("cpu"):
+        return mixed.not_worth_it()
     n_steps, n_rows, _ = x.shape
     if kind == "lstm" or lengths is not None or (n_steps >= 3 and n_steps * n_rows >= 8):
         return None
@@ -117,6 +120,8 @@ def _run(
     states: Sequence[State],
     weights: Sequence[Weights],
 ) -> tuple[Tensor, tuple[State, ...]]:
+    if torch.is_autocast_enabled("cpu"):
+        return mixed.run(kind, x, lengths, directions, states, weights)
     tensors = [
         tensor
         for state, own in zip(states, weights, strict=True)
@@ -130,50 +135,16 @@ def _run(
     return y, tuple(tuple(ends[i : i + n]) for i in range(0, len(ends), n))
 
 
-def _n_threads(kind: Kind, n_rows: int, input_size: int, hidden_size: int) -> int:
-    work = n_rows * CELLS[kind].n_gates * hidden_size * (input_size + hidden_size)
-    return torch.get_num_threads() if work >= _LEAST_SHARED_WORK else 1
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-def _rows(tensor: Tensor | None) -> tuple[int, int, int]:
-    """The address of a tensor, and its strides over steps and rows."""
-    return (0, 0, 0) if tensor is None else (tensor.data_ptr(), tensor.stride(0), tensor.stride(1))
-
-
-def _with_whole_rows(tensor: Tensor) -> Tensor:
-    """Make the last dimension contiguous; steps and rows may have any stride."""
-    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
-
-
-class _Direction:
-    """The tensors of one direction, from a flat list, and the kernel's call for them."""
-
-    def __init__(self, kind: Kind, tensors: Sequence[Any]) -> None:
-        n = CELLS[kind].n_states
-        self.state: list[Tensor] = [part.contiguous() for part in tensors[:n]]
-        self.weights: list[Any] = [None if w is None else w.contiguous() for w in tensors[n:]]
-
-    def call(self, shape: Any, x: Tensor) -> Any:
-        call = kernels.Recurrence(shape)
-        h, c = (*self.state, None)[:2]
-        call.given(*_rows(x), _address(h), _address(c), *map(_address, self.weights))
-        return call
-
-
 def _forward(
     kind: Any, lengths: Any, directions: Any, x: Any, tensors: Any, keep_record: Any
 ) -> Any:
     """Return `(y, *final states)`, the record of each direction for backward, and the shapes."""
-    x = _with_whole_rows(x)
+    x = with_whole_rows(x)
     lengths = None if lengths is None else dense(lengths, torch.int64)
     n_steps, n_rows, input_size = x.shape
     n_tensors = CELLS[kind].n_states + 4
     parts = [
-        _Direction(kind, tensors[i * n_tensors : (i + 1) * n_tensors])
+        Direction(kind, tensors[i * n_tensors : (i + 1) * n_tensors])
         for i in range(len(directions))
     ]
     hidden_size = parts[0].weights[1].shape[1]
@@ -182,17 +153,17 @@ def _forward(
     ends, records, shapes, calls = [], [], [], []
     for reverse, part, half in zip(directions, parts, halves, strict=True):
         shape = kernels.Shape(
-            CELLS[kind].kernel, reverse, n_steps, n_rows, input_size, hidden_size, _address(lengths)
+            CELLS[kind].kernel, reverse, n_steps, n_rows, input_size, hidden_size, address(lengths)
         )
         end = [x.new_empty(n_rows, hidden_size) for _ in part.state]
         record = x.new_empty(shape.record_floats) if keep_record and shape.record_floats else None
         call = part.call(shape, x)
-        call.made(*_rows(half), *map(_address, (*end, None)[:2]), _address(record))
+        call.made(*rows(half), *map(address, (*end, None)[:2]), address(record))
         ends += end
         records.append(record)
         shapes.append(shape)
         calls.append(call)
-    kernels.forward(calls, _n_threads(kind, n_rows, input_size, hidden_size))
+    kernels.forward(calls, n_threads(kind, n_rows, input_size, hidden_size))
     return (y, *ends), records, shapes
 
 
@@ -203,7 +174,7 @@ class _Unroll(torch.autograd.Function):
         lengths = None if lengths is None else lengths.clone()
         results, records, shapes = _forward(kind, lengths, directions, x, tensors, keep_record=True)
         ctx.kind, ctx.lengths, ctx.directions, ctx.shapes = kind, lengths, directions, shapes
-        ctx.output, ctx.biases = _Output(results[0]), _Biases(tensors, CELLS[kind].n_states)
+        ctx.output, ctx.biases = _Output(results[0]), Biases(tensors, CELLS[kind].n_states)
         ctx.sizes = [None if tensor is None else tensor.shape for tensor in tensors]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(ctx.output.to_save(), x, *records, *ctx.biases.others)
@@ -255,35 +226,6 @@ class _Output:
         return alias if alias._version == self._version else None
 
 
-class _Biases:
-    """The biases in a flat list of tensors. The kernels' gradients do not depend on their values, so they
-    are not saved and, as in torch, may change before `backward`."""
-
-    def __init__(self, tensors: Sequence[Tensor | None], n_states: int) -> None:
-        n = n_states + 4
-        self._kept = {
-            i: (tensor, tensor._version)
-            for i, tensor in enumerate(tensors)
-            if tensor is not None and i % n >= n - 2
-        }
-        self.others = [None if i in self._kept else tensor for i, tensor in enumerate(tensors)]
-
-    def restore(self, others: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """The whole list, for computations that need the values.
-
-        Raises:
-            RuntimeError: a bias has changed.
-        """
-        for bias, version in self._kept.values():
-            if bias._version != version:
-                raise RuntimeError(
-                    "a bias needed for gradient computation has been modified by an inplace operation: "
-                    f"it is at version {bias._version}, expected version {version}; change it after "
-                    "the backward pass"
-                )
-        return [self._kept[i][0] if i in self._kept else part for i, part in enumerate(others)]
-
-
 def _hooks_take_what_is_saved() -> bool:
     return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
@@ -310,15 +252,15 @@ def _backward(ctx: Any, y: Any, x: Any, records: Any, tensors: Any, dy: Any, d_e
     """The kernel's gradients of x and of the flat list of tensors; None for those not wanted."""
     kind, shapes, wanted = ctx.kind, ctx.shapes, ctx.needs_input_grad[3:]
     n, n_states = len(shapes), CELLS[kind].n_states
-    x, y = _with_whole_rows(x), _with_whole_rows(y)
+    x, y = with_whole_rows(x), with_whole_rows(y)
     n_tensors = n_states + 4
-    dy_halves = [None] * n if dy is None else _with_whole_rows(dy).chunk(n, dim=2)
+    dy_halves = [None] * n if dy is None else with_whole_rows(dy).chunk(n, dim=2)
     d_inputs: list[Any] = []
     gradients: list[Tensor | None] = []
     calls, kept = [], []
     for i, (shape, half) in enumerate(zip(shapes, y.chunk(n, dim=2), strict=True)):
         own = slice(i * n_tensors, (i + 1) * n_tensors)
-        part = _Direction(kind, tensors[own])
+        part = Direction(kind, tensors[own])
         dx = torch.empty_like(x, memory_format=torch.contiguous_format) if wanted[0] else None
         new = [
             x.new_empty(size) if want else None
@@ -331,14 +273,14 @@ def _backward(ctx: Any, y: Any, x: Any, records: Any, tensors: Any, dy: Any, d_e
         ]
         record = None if records[i] is None else records[i].contiguous()
         call = part.call(shape, x)
-        call.made(*_rows(half), 0, 0, _address(record))
-        call.gradients_given(*_rows(dy_halves[i]), *map(_address, (*d_end, None)[:2]))
+        call.made(*rows(half), 0, 0, address(record))
+        call.gradients_given(*rows(dy_halves[i]), *map(address, (*d_end, None)[:2]))
         d_state = (*new[:n_states], None)[:2]
-        call.gradients_made(*_rows(dx), *map(_address, (*d_state, *new[n_states:])))
+        call.gradients_made(*rows(dx), *map(address, (*d_state, *new[n_states:])))
         kept += [part, d_end, record]  # the kernel reads their memory
         d_inputs.append(dx)
         gradients += new
         calls.append(call)
-    kernels.backward(calls, _n_threads(kind, x.shape[1], x.shape[2], y.shape[2] // n))
+    kernels.backward(calls, n_threads(kind, x.shape[1], x.shape[2], y.shape[2] // n))
     dx = d_inputs[0] if n == 1 or not wanted[0] else d_inputs[0].add_(d_inputs[1])
     return dx, *gradients

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unrolled.ops.cells import (
     CELLS,
+    Step,
     gru_step,
     lstm_step,
     rnn_relu_step,
@@ -27,6 +28,7 @@ __all__ = [
     "rnn_sigmoid_step",
     "rnn_tanh_step",
     "unroll",
+    "unroll_step",
     "why_not",
 ]
 
@@ -44,7 +46,18 @@ def unroll(
     The arguments and the result are those of `unrolled.ops.dispatch.unroll`. In reverse, the loop runs
     from the last column to the first, and a row keeps its initial state until the loop reaches its end.
     """
-    step = CELLS[kind].step
+    return unroll_step(CELLS[kind].step, x, lengths, state, weights, reverse)
+
+
+def unroll_step(
+    step: Step,
+    x: Float[Tensor, "T B D"],
+    lengths: Tensor | None,
+    state: State,
+    weights: Weights,
+    reverse: bool = False,
+) -> tuple[Float[Tensor, "T B H"], State]:
+    """`unroll` with a step of the caller's; other arguments and the result as there."""
     n_steps, n_rows, _ = x.shape
     real_TB1 = None
     if lengths is not None:
