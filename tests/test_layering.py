@@ -43,6 +43,7 @@ ORDER = (
     "tasks",
     "diagnosis",
     "training",
+    "hub",
     "data_report",
     "exports",
     "predictors",

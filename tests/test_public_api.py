@@ -62,6 +62,8 @@ NAMES = [
     "load_queries",
     "load_translator",
     "nn",
+    "pull",
+    "push",
     "recipe_from_toml",
     "trace_text",
     "train",

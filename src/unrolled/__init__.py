@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         UnavailableError,
         UnrolledError,
     )
+    from unrolled.hub.pull import pull
+    from unrolled.hub.push import push
     from unrolled.inspect.attention import draw_attention
     from unrolled.inspect.attribution import explain_words
     from unrolled.inspect.gradient_flow import inspect_recipe, inspect_run
@@ -116,6 +118,8 @@ _HOME = {
     "load_language_model": "unrolled.predictors.load",
     "load_queries": "unrolled.predictors.load",
     "load_translator": "unrolled.predictors.load",
+    "pull": "unrolled.hub.pull",
+    "push": "unrolled.hub.push",
     "recipe_from_toml": "unrolled.training.recipe",
     "trace_text": "unrolled.inspect.trace",
     "train": "unrolled.training.loop",
@@ -175,6 +179,8 @@ __all__ = [
     "load_queries",
     "load_translator",
     "nn",
+    "pull",
+    "push",
     "recipe_from_toml",
     "trace_text",
     "train",

@@ -334,6 +334,40 @@ def commit(path: Path, holds: Holds) -> None:
     remove(aside, holds)
 
 
+@contextmanager
+def making(path: Path, holds: Holds, then: str) -> Iterator[Path]:
+    """Fill a new folder under its temporary name, and move it to `path` if all goes well.
+
+    Otherwise nothing is left, nor any parent that was created for it. An existing folder is replaced.
+
+    Args:
+        path: the final, real path, which the caller has locked and found free.
+        holds: what the folder can contain.
+        then: what to do once there is space on the disk.
+
+    Yields:
+        The temporary folder.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
+    """
+    folder = partial(path)
+    made = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        with writing(path, then):
+            remove(folder, holds)
+            new_folder(folder)
+        yield folder
+        with writing(path, then):
+            commit(path, holds)
+    except BaseException:
+        with suppress(OSError):  # raised by the first parent that is no longer empty
+            remove(folder, holds)
+            for parent in made:
+                parent.rmdir()
+        raise
+
+
 # One writer
 
 _MARK = b"\nunrolled: "  # on Windows the first byte is unreadable, because it is what is locked

@@ -30,6 +30,7 @@ from unrolled.cli import (
     evaluate,
     export,
     generate,
+    hub,
     inspect,
     options,
     predict,
@@ -46,7 +47,7 @@ from unrolled.out_of_memory import is_out_of_memory
 from unrolled.quoting import quote
 
 NEED_TORCH = (
-    *(train, compare, evaluate, predict, ask, generate, inspect, export),
+    *(train, compare, evaluate, predict, ask, generate, inspect, export, hub),
     *(data, doctor, demo),
 )
 COMMANDS = (*NEED_TORCH, runs, sample, vectors, vectors_train, tree)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from importlib import metadata, resources
 from pathlib import Path
@@ -11,19 +12,22 @@ from typing import Any
 from unrolled.config import require
 from unrolled.exports import folder as files
 from unrolled.exports.card import card
+from unrolled.exports.ensembles import kind_of_run
 from unrolled.exports.gate import Agreement, compare_answers, compare_scores
 from unrolled.exports.graph import check_installed, describe
 from unrolled.exports.inputs import Inputs, inputs_for
-from unrolled.exports.kinds import Kind, check_tokenizers, kind_of
+from unrolled.exports.kinds import Kind, check_tokenizers
 from unrolled.exports.opened import opened, sessions_of
-from unrolled.exports.refusal import check_run, check_settings
+from unrolled.exports.refusal import check_run
 from unrolled.exports.rounding import PRECISIONS, Precision, rounded
 from unrolled.reporting import begun
+from unrolled.tasks.beside import NGRAMS
 from unrolled.tasks.kind import LANGUAGE_MODEL
+from unrolled.training.run_folder import file_of
 from unrolled.training.split_file import SPLIT_FILE, SplitRecord
 
 _MOST_ROWS, _MOST_TRANSLATED, _MOST_TOKENS = 2_000, 200, 50_000
-_WORDS_IMPORT = "from unrolled.exports.programs.words import"
+_IMPORT = re.compile(r"from unrolled\.exports\.programs\.(\w+) import")
 
 
 def export(
@@ -44,9 +48,8 @@ def export(
     """
     require(precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", precision)
     check_installed("onnx", "onnxruntime")
-    check_run(predictor)
-    kind = kind_of(predictor.task)
-    check_settings(predictor, "ONNX")
+    check_run(predictor, averages=True, reads_back=True)
+    kind = kind_of_run(predictor)
     check_tokenizers(predictor.tokenizers)
     with files.beginning(path, force) as partial:
         begun("building the graphs")
@@ -86,17 +89,25 @@ def with_model(predictor: Any, model: Any) -> Any:
 
 def _write_texts(partial: Path, predictor: Any, kind: Kind, settings: Mapping[str, Any]) -> None:
     for role, vocabulary in predictor.tokenizers.items():
-        name = "labels.json" if role == "labels" else f"tokenizer-{role}.json"
-        vocabulary.save(partial / name)
+        vocabulary.save(partial / file_of(role))
     files.write(partial, files.RECIPE_FILE, predictor.recipe.to_toml())
     if predictor.folder is not None and (predictor.folder / SPLIT_FILE).exists():
         files.write(partial, SPLIT_FILE, (predictor.folder / SPLIT_FILE).read_bytes())
     files.write_json(partial, files.SETTINGS_FILE, {"task": predictor.task.name, **settings})
-    programs = resources.files("unrolled.exports.programs")
-    text = (programs / f"{kind.program}.py").read_text("utf-8")
-    files.write(partial, "infer.py", text.replace(_WORDS_IMPORT, "from words import"))
-    if kind.uses_words:
-        files.write(partial, "words.py", (programs / "words.py").read_text("utf-8"))
+    _write_program(partial, kind.program, "infer.py", predictor.tokenizers)
+
+
+def _write_program(partial: Path, program: str, name: str, roles: Container[str]) -> None:
+    """Write a program, and those that it imports, if the model has what they are for."""
+    text = (resources.files("unrolled.exports.programs") / f"{program}.py").read_text("utf-8")
+    for module in set(_IMPORT.findall(text)):
+        if module not in _FOR or _FOR[module] in roles:
+            _write_program(partial, module, f"{module}.py", roles)
+    files.write(partial, name, _IMPORT.sub(r"from \1 import", text))
+
+
+_FOR = {"counts": NGRAMS}
+"""What programs are for that only some models need: by name, the role of its tokenizer."""
 
 
 def _write_graphs(partial: Path, models: Mapping[str, Any]) -> None:

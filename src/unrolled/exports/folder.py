@@ -3,8 +3,9 @@
     export.json               format, precision, run, agreement with the model, checksums of all files
     *.onnx                    the graphs
     generate.json             the settings that prediction needs
-    infer.py                  a program that predicts, without Unrolled; it may import words.py
+    infer.py                  a program that predicts, without Unrolled; it may import the others
     tokenizer-<role>.json     the vocabularies
+    ngrams.safetensors        counted n-grams, with model.ngrams
     labels.json               the labels, for classify, pair and tag
     recipe.toml, split.json   the recipe of the run, and its data files with checksums
     README.md                 the model card
@@ -17,14 +18,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from unrolled import documents, storage
 from unrolled.errors import RunError
-from unrolled.training.run_folder import is_there
+from unrolled.training.run_folder import (
+    ENSEMBLE_FILE,
+    LABELS_FILE,
+    MEMBERS,
+    NGRAMS_FILE,
+    is_there,
+)
 from unrolled.training.split_file import SPLIT_FILE
 
 EXPORT_FILE = "export.json"
@@ -36,39 +43,46 @@ _MOST_GRAPH_BYTES = 1 << 31
 
 HOLDS: storage.Holds = {
     r"export\.json": None,
-    r"(model|encoder|step)\.onnx": None,
+    r"(model|encoder|step)(-\d+)?\.onnx": None,
     r"generate\.json|labels\.json|split\.json|recipe\.toml|README\.md": None,
-    r"infer\.py|words\.py|tokenizer-[\w-]+\.json": None,
-    "__pycache__": {r"(infer|words)\.cpython-\d+\.pyc": None},
+    r"(infer|words|spelling|counts)\.py": None,
+    r"tokenizer-[\w-]+\.json|ngrams\.safetensors": None,
+    "__pycache__": {r"(infer|words|spelling|counts)\.cpython-\d+\.pyc": None},
     r"evaluation-.+": {r"report\.html|predictions\.jsonl": None},
 }
 """The content of an export; nothing else in it is ever removed."""
 
 
-def is_export(path: Path) -> bool:
-    """Whether a folder is an export, by the beginning of its `export.json`."""
+def is_export(path: Path, format: str = FORMAT) -> bool:
+    """Whether a folder is an export of a format, by the beginning of its `export.json`."""
     file = path / EXPORT_FILE
     if storage.is_link(file) or not file.is_file():
         return False
     with documents.open_regular(file) as stream:
-        return FORMAT.encode() in stream.read(200)
+        return format.encode() in stream.read(200)
 
 
-def check_free(path: Path, force: bool) -> None:
+def check_free(path: Path, force: bool, format: str = FORMAT, holds: storage.Holds = HOLDS) -> None:
     """Check that an export can be written to a path.
+
+    Args:
+        path: the path.
+        force: whether to replace an earlier export of the same format.
+        format: the format.
+        holds: what an export of this format can contain.
 
     Raises:
         RunError: there is an export and `force` is False, or something else.
     """
     for temporary in (storage.partial(path), storage.replaced(path)):
-        if os.path.lexists(temporary) and _foreign(temporary):
+        if os.path.lexists(temporary) and _foreign(temporary, holds):
             raise RunError(
                 f"{temporary} is in the way and was not written by Unrolled; move it elsewhere, or "
                 "choose another folder"
             )
     if not is_there(path):
         return
-    if storage.is_link(path) or not is_export(path):
+    if storage.is_link(path) or not is_export(path, format):
         raise RunError(
             f"{path} exists and is not an export, so it is not replaced; choose another folder"
         )
@@ -76,50 +90,35 @@ def check_free(path: Path, force: bool) -> None:
         raise RunError(
             f"{path} already holds an export; replace it (--force), or choose another folder"
         )
-    if (foreign := storage.first_foreign(path, HOLDS)) is not None:
+    if (foreign := storage.first_foreign(path, holds)) is not None:
         raise RunError(
             f"{foreign} does not belong to the export in {path}, which would be removed as a whole; move "
             "it elsewhere, or choose another folder"
         )
 
 
-def _foreign(path: Path) -> bool:
+def _foreign(path: Path, holds: storage.Holds) -> bool:
     is_folder = path.is_dir() and not storage.is_link(path)
-    return not is_folder or storage.first_foreign(path, HOLDS) is not None
+    return not is_folder or storage.first_foreign(path, holds) is not None
 
 
 @contextmanager
-def beginning(path: Path, force: bool) -> Iterator[Path]:
+def beginning(
+    path: Path, force: bool, format: str = FORMAT, holds: storage.Holds = HOLDS
+) -> Iterator[Path]:
     """Make the temporary folder of a new export, and move it to its place if all went well.
+
+    The arguments are those of `check_free`.
 
     Raises:
         RunError: the path is not free, another process writes to it, or it cannot be written.
     """
     path = Path(os.path.realpath(path))
-    check_free(path, force)
+    check_free(path, force, format, holds)
     with storage.locked(path):
-        check_free(path, force)
-        partial = storage.partial(path)
-        made = [folder for folder in partial.parents if not folder.exists()]
-        try:
-            with storage.writing(path, "export again"):
-                storage.remove(partial, HOLDS)
-                storage.new_folder(partial)
+        check_free(path, force, format, holds)
+        with storage.making(path, holds, "export again") as partial:
             yield partial
-            with storage.writing(path, "export again"):
-                storage.commit(path, HOLDS)
-        except BaseException:
-            _abandon(partial, made)
-            raise
-
-
-def _abandon(partial: Path, made: Iterable[Path]) -> None:
-    try:
-        storage.remove(partial, HOLDS)
-        for folder in made:
-            folder.rmdir()
-    except OSError:  # a folder that is no longer empty is kept, with its parents
-        pass
 
 
 def write(folder: Path, name: str, content: bytes | str) -> None:
@@ -215,15 +214,18 @@ def run_files(run: Path) -> list[Path]:
     names = [path for path in sorted(run.iterdir()) if path.match("tokenizer-*.json")]
     return [
         run / "config.toml",
-        run / "model.safetensors",
+        *sorted(run.glob(f"{MEMBERS}/seed-*/model.safetensors")),
         *names,
-        *(run / name for name in ("labels.json", SPLIT_FILE) if (run / name).exists()),
+        *(run / name for name in _MAY_HAVE if (run / name).exists()),
     ]
+
+
+_MAY_HAVE = ("model.safetensors", ENSEMBLE_FILE, LABELS_FILE, NGRAMS_FILE, SPLIT_FILE)
 
 
 def run_hash(run: Path) -> str:
     """SHA-256 over the names and checksums of the files of a run that an export depends on."""
     digest = hashlib.sha256()
     for path in run_files(run):
-        digest.update(f"{path.name} {_sha256(path)}\n".encode())
+        digest.update(f"{path.relative_to(run).as_posix()} {_sha256(path)}\n".encode())
     return digest.hexdigest()

@@ -37,7 +37,7 @@ from unrolled import config, documents, storage
 from unrolled.baselines.model import HOLDS as BASELINE
 from unrolled.baselines.ngram_scores import NgramScores
 from unrolled.errors import ConfigError, RunError
-from unrolled.quoting import one_message
+from unrolled.quoting import one_message, shell_command
 from unrolled.tasks.beside import NGRAMS
 from unrolled.tasks.embeddings import with_new_names
 from unrolled.tasks.task import LABELS, AnyTask, Tokenizers
@@ -324,8 +324,8 @@ def fill(
     record: dict[str, Any] = {**prepared.record(data), "begins_with": list(notes)}
     with checkpoint.writing(partial, partial):
         for role, vocabulary in prepared.tokenizers.items():
-            vocabulary.save(partial / _file_of(role))
-        record["contents"] = contents_of(partial, map(_file_of, prepared.tokenizers))
+            vocabulary.save(partial / file_of(role))
+        record["contents"] = contents_of(partial, map(file_of, prepared.tokenizers))
         write_file(partial / SPLIT_FILE, json.dumps(record, indent=1) + "\n")
         write_file(partial / METRICS_FILE, "")
 
@@ -401,6 +401,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG_FILE
     if not folder.is_dir():
+        if folder.parts[:1] == ("hf:",):  # of hf://user/name
+            address = f"hf://{'/'.join(folder.parts[1:])}"
+            raise RunError(
+                f"{address} is on the hub, and only 'unrolled pull' downloads; first run "
+                f"{shell_command('unrolled', 'pull', address, folder.name.partition('@')[0])}"
+            )
         raise RunError(f"{folder}: no such run folder")
     try:
         text = documents.read_text(path, _MOST_BYTES)
@@ -440,7 +446,8 @@ def load_tokenizers(folder: Path) -> dict[str, Any]:
     return tokenizers
 
 
-def _file_of(role: str) -> str:
+def file_of(role: str) -> str:
+    """The name of the file of a tokenizer, of the labels, or of the counted n-grams."""
     files = {LABELS: LABELS_FILE, NGRAMS: NGRAMS_FILE}
     return files.get(role, f"tokenizer-{role}.json")
 
@@ -466,7 +473,7 @@ class _Tokenizers(dict[str, Any]):
 
     def __missing__(self, role: str) -> Any:
         raise RunError(
-            f"{self._folder / _file_of(role)}: missing; restore it from a copy of the run"
+            f"{self._folder / file_of(role)}: missing; restore it from a copy of the run"
         )
 
 
