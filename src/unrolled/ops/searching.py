@@ -25,7 +25,7 @@ from unrolled.shapes import Float, Int
 
 _SCORES = {None: 0, "additive": 1, "dot": 2, "general": 2}
 # Hypotheses from which packing the weights takes less time than it saves.
-_LEAST_ROWS = 24
+_LEAST_ROWS = 64
 # Sentences per thread from which waking it is worthwhile.
 _SENTENCES_PER_THREAD = 4
 
