@@ -17,37 +17,6 @@ ALWAYS_INLINE long attentive_record_stride(const Attentive& d) {
 
 static long attentive_record_floats(const Attentive& d) { return d.T * d.B * attentive_record_stride(d); }
 
-ALWAYS_INLINE float dot(const float* a, const float* b, long n) {
-  Vec sum = {};
-  for (long i = 0; i < n; i += W) sum += load_n(a + i, n - i) * load_n(b + i, n - i);
-  float total = 0;
-  for (int lane = 0; lane < W; lane++) total += sum[lane];
-  return total;
-}
-
-// to += factor · from
-ALWAYS_INLINE void add_scaled(float* to, float factor, const float* from, long n) {
-  const Vec scale = splat(factor);
-  for (long i = 0; i < n; i += W) store_n(to + i, load_n(to + i, n - i) + scale * load_n(from + i, n - i), n - i);
-}
-
-// rows of `out` = finish(product of rows of `a` with a packed matrix of N columns, row, column)
-template <class Finish>
-ALWAYS_INLINE void product_rows(const float* const* a, long n, long K, const float* packed, const Panels& panels,
-                                Finish finish) {
-  for (long panel = 0; panel < panels.n_panels; panel++)
-    with_width(panels.width(panel), [&](auto width) {
-      constexpr int NV = decltype(width)::value;
-      const long column = panels.begin(panel) * W;
-      tile_over<tile_rows(NV)>(n, [&](long i, long n_rows) {
-        Tile<NV> acc = {};
-        multiply<NV>(acc, n_rows, a + i, 0, 1, packed + column * K, K);
-        for (int m = 0; m < n_rows; m++)
-          for (int v = 0; v < NV; v++) finish(acc[m][v], i + m, column + v * W);
-      });
-    });
-}
-
 // ---- forward
 
 // The packed weights of the decoder; made once for a sequence.

@@ -57,13 +57,6 @@ struct CrossEntropyScratch {
   }
 };
 
-// exp(x) for x ≤ 0; below −87 it is the smallest positive number. NaN is propagated.
-ALWAYS_INLINE Vec exp_below(Vec x) {
-  Vec p, power;
-  exp_parts(at_least(splat(-87.f), x), p, power);
-  return p * power + power;
-}
-
 // The part of one member in a block of rows.
 struct CrossEntropyBlock {
   const CrossEntropy& e;

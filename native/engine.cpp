@@ -18,9 +18,10 @@
 #include <unistd.h>
 #endif
 
-#define DECLARE(isa)                               \
-  namespace isa {                                  \
+#define DECLARE(isa)                                     \
+  namespace isa {                                        \
   extern const unrolled::InstructionSet instruction_set; \
+  extern const unrolled::DecoderKernels decoder_kernels; \
   }
 // CMakeLists.txt defines which instruction sets are built.
 #if defined(UNROLLED_HAS_AVX512)
@@ -188,6 +189,23 @@ std::vector<std::string> instruction_sets() {
 const InstructionSet& instruction_set() {
   if (!chosen) chosen = available().front();
   return *chosen;
+}
+
+const DecoderKernels& decoder_kernels() {
+  const InstructionSet* set = &instruction_set();
+#if defined(UNROLLED_HAS_AVX512)
+  if (set == &avx512::instruction_set) return avx512::decoder_kernels;
+#endif
+#if defined(UNROLLED_HAS_AVX2)
+  if (set == &avx2::instruction_set) return avx2::decoder_kernels;
+#endif
+#if defined(UNROLLED_HAS_SSE2)
+  if (set == &sse2::instruction_set) return sse2::decoder_kernels;
+#endif
+#if defined(UNROLLED_HAS_NEON)
+  if (set == &neon::instruction_set) return neon::decoder_kernels;
+#endif
+  throw std::logic_error("an instruction set without kernels for decoders");
 }
 
 void use_instruction_set(const std::string& name) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "decoder.h"
 #include "mixed.h"
 #include "recurrence.h"
 
@@ -25,6 +26,7 @@ class PlannedLengths {
 // Names of the instruction sets that are built and that this processor supports, best first.
 std::vector<std::string> instruction_sets();
 const InstructionSet& instruction_set();
+const DecoderKernels& decoder_kernels();  // of that instruction set
 // Throws std::invalid_argument if this instruction set is not available.
 void use_instruction_set(const std::string& name);
 

@@ -15,6 +15,7 @@ namespace nb = nanobind;
 using namespace nb::literals;
 using namespace unrolled;
 
+void bind_decoder(nb::module_& m);
 void bind_vectors(nb::module_& m);
 
 namespace {
@@ -166,6 +167,7 @@ NB_MODULE(_kernels, m) {
         return total.load();
       },
       "n"_a, "n_threads"_a, nb::call_guard<nb::gil_scoped_release>());
+  bind_decoder(m);
   bind_vectors(m);
   m.def("instruction_sets", &instruction_sets);
   m.def("instruction_set", [] { return std::string(instruction_set().name); });

@@ -98,6 +98,13 @@ ALWAYS_INLINE void exp_parts(Vec x, Vec& p, Vec& power) {
   power = (Vec)(((IntVec)shifted << 23) + 0x3f800000);
 }
 
+// exp(x) for x ≤ 0; below −87 it is the smallest positive number. NaN is propagated.
+ALWAYS_INLINE Vec exp_below(Vec x) {
+  Vec p, power;
+  exp_parts(at_least(splat(-87.f), x), p, power);
+  return p * power + power;
+}
+
 ALWAYS_INLINE Vec sigmoid(Vec x) {
   Vec p, power;
   exp_parts(-at_most(splat(87.f), at_least(splat(-87.f), x)), p, power);

@@ -173,6 +173,38 @@ FAULTS = [
     Fault("glove.h", "g.biases[0][first_row + i] = bias;", ""),
     Fault("glove.h", "g.bias_sums[0][first_row + i] = bias_sum;", ""),
     Fault("glove.h", "if (block.refused >= 0) break;", ""),
+    # decoders: products
+    Fault("dot.h", "if (k < K) add(k,", "if (k + 1 < K) add(k,"),
+    Fault("dot.h", "right[i] = left[i] + 2;", "right[i] = left[i];"),
+    Fault("dot.h", "for (long n = whole; n < N; n++)", "for (long n = whole; n < N - 1; n++)"),
+    Fault("rounded.h", "if (k < K) pair(0, k, false);", ""),
+    Fault("rounded.h", "TYPE == INT8 ? sum * load(scales + v * W) : sum", "sum"),
+    # decoders: steps
+    Fault("decoder_step.h", "word[i] * d.embedding_scale", "word[i]"),
+    Fault("decoder_step.h", "in_range &= powers_of", "powers_of"),
+    Fault("decoder_step.h", "memory.in_range[sentence] && powers_of(query, d.A, powers)", "powers_of(query, d.A, powers)"),
+    Fault("decoder_step.h", "(v + v) * reciprocal", "v * reciprocal"),
+    Fault("decoder_step.h", "energies[s] /= total", "energies[s] /= total + 1"),
+    Fault("decoder_step.h", "r * load(from_h + 2 * H + unit)", "load(from_h + 2 * H + unit)"),
+    Fault("decoder_step.h", "new_h + z * (h - new_h)", "h + z * (new_h - h)"),
+    Fault("decoder_step.h", "load_n(before + H + unit, n)", "load_n(before + unit, n)"),
+    Fault("decoder_step.h", "values[at - 1] < value", "values[at - 1] <= value"),
+    Fault("decoder_step.h", "logits[step.end] = -INFINITY;", ""),
+    Fault("decoder_step.h", "logits[step.barred[i]] = -INFINITY;", ""),
+    Fault("decoder_step.h", "(values[i] - largest) - log_total", "values[i] - largest"),
+    Fault("decoder_step.h", "step.before + row * stride + feed", "step.after + row * stride + feed"),
+    Fault("decoder_step.h", "first += s.n_at_once", "first += s.n_at_once + 1"),
+    # decoders: searches
+    Fault("search.cpp", "std::min(q_.beam_size + 1, d_.V)", "std::min(q_.beam_size, d_.V)"),
+    Fault("search.cpp", "== candidates[(size_t)i - 1].total) return leave(sentence)", "== candidates[(size_t)i - 1].total) continue"),
+    Fault("search.cpp", "made.parents[(size_t)slot]) * stride_", "slot) * stride_"),
+    Fault("search.cpp", "if (word == q_.end || !(log_prob > NONE)) return true;", "return true;"),
+    Fault("search.cpp", "if (sentence.greedy >= n_useful) sentence.greedy = -1;", ""),
+    Fault("search.cpp", "word != q_.end && step + 1 < sentence.limit", "step + 1 < sentence.limit"),
+    Fault("search.cpp", "least(sentence) * penalty(sentence.limit)", "least(sentence) * penalty(step + 1)"),
+    Fault("search.cpp", "if ((long)best.size() > q_.n_best) best.pop_back();", ""),
+    Fault("search.cpp", "step < ending.step || !ending.is_finished", "true"),
+    Fault("search.cpp", "std::pow((5 + (double)n_words) / 6, q_.alpha)", "std::pow((6 + (double)n_words) / 6, q_.alpha)"),
 ]  # fmt: skip
 
 # Loads the broken module under the name of the real one before anything imports it.
@@ -196,11 +228,14 @@ def build(source: Path, into: Path) -> Path | None:
 
 
 OF_LAYERS = ("tests/ops/test_cross_entropy.py", "tests/ops/test_native.py")
+OF_DECODERS = ("tests/tasks/test_native_search.py",)
 OF_VECTORS = ("tests/vectors/test_cooccurrence.py", "tests/vectors/test_glove.py")
 
 
 def tests_of(file: str) -> tuple[str, ...]:
     """The tests of a kernel file."""
+    if file in ("decoder_step.h", "dot.h", "rounded.h", "search.cpp"):
+        return OF_DECODERS
     return OF_VECTORS if file in ("counting.h", "glove.h", "vector_engine.cpp") else OF_LAYERS
 
 

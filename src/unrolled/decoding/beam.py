@@ -149,7 +149,7 @@ def beam(
             history.keep(staying)
             state = state.keep(torch.tensor(staying, device=barred.device))
             live = live.keep(staying)
-        live = live.first(max(n_useful))
+        live = live.first([n_useful[row] for row in staying])
         state = state.reorder(live.parents_BQ)
         step += 1
     if record is not None:
@@ -233,11 +233,16 @@ class _Live:
         )
         return _Live(tokens_BQ, parents_BQ, totals_BQ, [self.greedy[row] for row in rows])
 
-    def first(self, n: int) -> _Live:
-        """Return only the n most probable hypotheses of each sentence."""
-        if n == self.tokens_BQ.shape[1]:
-            return self
-        greedy = [slot if slot < n else -1 for slot in self.greedy]
+    def first(self, n_useful: Sequence[int]) -> _Live:
+        """Return only so many hypotheses of each sentence, the most probable; more if others have more.
+
+        The greedy path is followed only while it is useful, whatever other sentences are in the batch.
+        """
+        n = max(n_useful)
+        greedy = [
+            slot if slot < useful else -1
+            for slot, useful in zip(self.greedy, n_useful, strict=True)
+        ]
         return _Live(self.tokens_BQ[:, :n], self.parents_BQ[:, :n], self.totals_BQ[:, :n], greedy)
 
 

@@ -99,6 +99,11 @@ def recorded() -> Iterator[list[SearchRecord]]:
         _searches.reset(token)
 
 
+def is_recording() -> bool:
+    """Whether this is inside `recorded`."""
+    return _searches.get() is not None
+
+
 def new_record(n_sentences: int, length_penalty: float) -> SearchRecord | None:
     """A record for a search that begins; None outside `recorded`."""
     searches = _searches.get()

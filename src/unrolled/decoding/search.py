@@ -12,8 +12,9 @@ from unrolled.decoding.beam import beam
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import Constrained, ConstrainedState, TokenMask
 from unrolled.decoding.greedy import greedy
+from unrolled.decoding.record import is_recording
 from unrolled.decoding.sampling import sample
-from unrolled.decoding.types import Hypothesis
+from unrolled.decoding.types import Hypothesis, SearchingModel
 from unrolled.shapes import Int
 
 
@@ -84,12 +85,27 @@ def decode(
         return answers
     if len(asked) < len(max_lengths):
         state = state.keep(torch.tensor(asked, device=device))
-    barred = torch.tensor([bos_id, *forbidden], device=device)
     asked_limits = [max_lengths[sentence] for sentence in asked]
+    barred = [bos_id, *forbidden]
+    if isinstance(step_model, SearchingModel) and not is_recording():
+        searched = step_model.search(
+            state, asked_limits, config, bos_id, eos_id, barred, with_attention
+        )
+        rest = []
+        for row, hypotheses in enumerate(searched or [None] * len(asked)):
+            if hypotheses is None:
+                rest.append(row)
+            else:
+                answers[asked[row]] = hypotheses
+        if not rest:
+            return answers
+        if len(rest) < len(asked):
+            state = state.keep(torch.tensor(rest, device=device))
+            asked, asked_limits = [asked[row] for row in rest], [asked_limits[row] for row in rest]
     common: dict[str, Any] = {
         "bos_id": bos_id,
         "eos_id": eos_id,
-        "barred": barred,
+        "barred": torch.tensor(barred, device=device),
         "with_attention": with_attention,
     }
     if config.method == "sample":

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
+
+    from unrolled.decoding.config import DecodingConfig
 
 
 @dataclass(frozen=True)
@@ -71,5 +75,27 @@ class StepModel(Protocol):
 
         Attention may be None. S may shrink when sentences leave, but never below the length of a
         remaining sentence.
+        """
+        ...
+
+
+@runtime_checkable
+class SearchingModel(StepModel, Protocol):
+    """A step model that can run whole searches, with the answers of a search step by step."""
+
+    def search(
+        self,
+        state: Any,
+        limits: Sequence[int],
+        config: DecodingConfig,
+        bos_id: int,
+        eos_id: int,
+        barred: Sequence[int],
+        with_attention: bool,
+    ) -> list[list[Hypothesis] | None] | None:
+        """Return the hypotheses of each sentence, or None for one that must be searched step by step.
+
+        None altogether if the model cannot search with these settings. The arguments are those of
+        `decode`; each limit is at least 1, and no word of `barred` is ever chosen.
         """
         ...

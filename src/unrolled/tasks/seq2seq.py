@@ -35,6 +35,7 @@ from unrolled.tasks.seq2seq_data import (
     notes,
     train_tokenizers,
 )
+from unrolled.tasks.seq2seq_search import TranslatorSteps
 from unrolled.tasks.task import Tokenizers
 from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig
 from unrolled.text.tokenizer import Tokenizer
@@ -308,9 +309,11 @@ class Translator(nn.Module):
             ids=ids_BTS[mask],
         )
 
-    def step_model(self) -> FixedSteps:
+    def step_model(self) -> FixedSteps | TranslatorSteps:
         """A step model with the current weights, for one call of `decode`."""
-        return FixedSteps(self, self.decoder.arrange())
+        if type(self).step is not Translator.step:  # of a subclass, which only its steps define
+            return FixedSteps(self, self.decoder.arrange())
+        return TranslatorSteps(self, self._scale(self.target_embedding))
 
 
 _ONE_VOCABULARY = (

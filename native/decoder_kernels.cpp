@@ -1,0 +1,10 @@
+// The kernels of decoders, compiled once for each instruction set, as in kernels.cpp.
+#include "decoder_step.h"
+
+namespace UNROLLED_ISA {
+
+extern const unrolled::DecoderKernels decoder_kernels;
+const unrolled::DecoderKernels decoder_kernels = {linear_bytes, pack_linear, state_stride, powers_stride, remember,
+                                                  decoder_step_floats, decoder_step};
+
+}  // namespace UNROLLED_ISA
