@@ -25,10 +25,12 @@ ROWS: Mapping[str, list[tuple[Any, ...]]] = {
 INPUTS: Mapping[str, Any] = dict.fromkeys(TASKS, TEXT) | {"pair": (TEXT, OTHER)}
 
 
-def predictor(name: str, dtype: torch.dtype = torch.float32, **model: Any) -> Any:
+def predictor(
+    name: str, dtype: torch.dtype = torch.float32, text_kind: str = "word", **model: Any
+) -> Any:
     """An untrained model of a task."""
     task: Any = TASKS[name]
-    mapping = {"task": name, "model": model, "text": {"kind": "word"}, "decoding": {}}
+    mapping = {"task": name, "model": model, "text": {"kind": text_kind}, "decoding": {}}
     recipe = unrolled.Recipe.from_mapping(mapping, TASKS)
     torch.manual_seed(11)
     if name == "language_model":
@@ -38,6 +40,8 @@ def predictor(name: str, dtype: torch.dtype = torch.float32, **model: Any) -> An
     rows = [Row(fields, number) for number, fields in enumerate(ROWS[name], start=1)]
     extra = () if name == "translate" else (recipe.data,)
     roles = task.train_tokenizers(rows, recipe.text, *extra)
+    if name in ("classify", "pair"):
+        roles = task.learn(recipe.model, rows, roles, recipe.data)
     built = task.build(recipe.model, roles).to(dtype).eval()
     with torch.no_grad():
         for parameter in built.parameters():

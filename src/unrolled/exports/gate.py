@@ -9,6 +9,7 @@ precision, the model is the one with rounded weights (`exports.rounding`).
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,15 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from unrolled.errors import RunError
 from unrolled.exports import inputs as given
 from unrolled.exports.inputs import Inputs
-from unrolled.exports.kinds import Kind
+from unrolled.exports.kinds import Kind, border_of
 from unrolled.quoting import quote
 from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL
+from unrolled.tasks.language_model import reads_backward
+from unrolled.text.config import EOS_ID
+from unrolled.text.corpus.windows import Windows
 
 TOLERANCE = 1e-4
 _BATCH = 32
@@ -181,6 +186,8 @@ print(json.dumps(answers))
 
 def _answers(predictor: Any, texts: Sequence[Any]) -> list[Any]:
     if predictor.task.kind is LANGUAGE_MODEL:
+        if reads_backward(predictor.recipe.model):
+            return [("", _bits_from_right(predictor, text)) for text in texts]
         return [
             (
                 predictor.generate(text, max_tokens=40, temperature=0),
@@ -190,6 +197,26 @@ def _answers(predictor: Any, texts: Sequence[Any]) -> list[Any]:
         ]
     answers: list[Any] = predictor.predict(texts)
     return answers
+
+
+@torch.inference_mode()
+def _bits_from_right(predictor: Any, text: str) -> list[float]:
+    """The bits of the tokens of a text, in its order, with a model that reads from right to left.
+
+    The text is read as in evaluation, by the same windows; a document after it would be read before it.
+    """
+    border, words = border_of(predictor.recipe.data), predictor.tokenizers["text"]
+    documents = words.encode_batch(text.split(border) if border else [text])
+    ids = np.array([id_ for document in documents for id_ in (*document, EOS_ID)], np.uint32)
+    window = Windows(ids, n_rows=1, k1=len(ids), backward=True)[0]
+    state, bits = predictor.model.start(1), list[float]()
+    for read, target in zip(window.inputs[0].tolist(), window.targets[0].tolist(), strict=True):
+        if predictor.recipe.data.restart and read == EOS_ID:
+            state = predictor.model.start(1)
+        hidden, state = predictor.model.step(torch.tensor([read]), state)
+        log_probs = predictor.model.head.logits(hidden).log_softmax(1)
+        bits.append(-float(log_probs[0, target]) / math.log(2))
+    return bits[-2::-1]  # the last target is the mark before the first document
 
 
 _TIE = "tie"

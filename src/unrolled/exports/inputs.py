@@ -11,7 +11,6 @@ import numpy as np
 
 from unrolled.errors import UnrolledError
 from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL
-from unrolled.tasks.spelling import CHARACTERS
 from unrolled.text.config import SPECIALS
 from unrolled.text.rows import as_list, as_text
 from unrolled.text.tokenizer import Tokenizer
@@ -127,10 +126,11 @@ def _made_up(predictor: Any) -> list[Any]:
     role = "source" if "source" in predictor.tokenizers else "text"
     words: Tokenizer = predictor.tokenizers[role]
     n_texts = getattr(predictor, "n_texts", 1)
+    is_by_token = getattr(predictor.task, "by_token", False)
     made = []
     for size in _sizes(_N_MADE * n_texts, _LONGEST_MADE):
         ids = random.integers(min(len(SPECIALS), len(words) - 1), len(words), size).tolist()
-        made.append(words.tokens(ids) if CHARACTERS in predictor.tokenizers else words.decode(ids))
+        made.append(words.tokens(ids) if is_by_token else words.decode(ids))
     if n_texts == 1:
         return made
     return list(zip(made[::2], made[1::2], strict=True))

@@ -13,21 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unrolled.baselines.ngram_scores import NgramScores
 from unrolled.errors import ConfigError
 from unrolled.exports import classify, language_model, pair, tag, translate
 from unrolled.exports.rounding import Precision
 from unrolled.exports.runtime import (
-    ExportedClassifier,
     ExportedLanguageModel,
     ExportedModel,
-    ExportedTagger,
     ExportedTranslator,
     Session,
 )
+from unrolled.exports.runtime_labels import ExportedClassifier, ExportedTagger
 from unrolled.layers.crf import LinearChainCRF
 from unrolled.shapes import Padded
 from unrolled.tasks import text_labels
+from unrolled.tasks.beside import NGRAMS
+from unrolled.tasks.language_model import reads_backward
 from unrolled.tasks.seq2seq import same_words
+from unrolled.tasks.spelling import CHARACTERS
 from unrolled.tasks.tag import data as tag_data
 from unrolled.tasks.task import LABELS, AnyTask, Tokenizers
 from unrolled.text.config import BOS_ID, PAD_ID, SPECIALS
@@ -48,7 +51,6 @@ class Kind:
             model that cannot be exported.
         settings: recipe, tokenizers, model, number of tokens of the longest target → `generate.json`.
         program: name of the program in `exports/programs`.
-        uses_words: whether the program imports `words.py`.
         restored: recipe, tokenizers, settings, graphs, number of parameters → the stand-in model.
         probe: task, model, examples → all that the model computes for these examples.
     """
@@ -56,9 +58,16 @@ class Kind:
     graphs: Callable[[Any, Precision], dict[str, Any]]
     settings: Callable[[Recipe, Tokenizers, Any, int], dict[str, Any]]
     program: str
-    uses_words: bool
     restored: Callable[[Recipe, Tokenizers, Settings, Mapping[str, Session], int], ExportedModel]
     probe: Callable[[Any, Any, Sequence[Any]], Traces]
+
+
+_CHECKED = {
+    "sql": "is a valid query of the database at hand",
+    "code": "the grammar of the language allows",
+}
+_INSTEAD = {"sql": "ask", "code": "predict"}
+"""For tasks that are not exported: what their search checks, and the command to use."""
 
 
 def kind_of(task: AnyTask) -> Kind:
@@ -77,8 +86,9 @@ def kind_of(task: AnyTask) -> Kind:
         )
     if task.name not in TABLE:
         raise ConfigError(
-            f"task '{task.name}' cannot be exported to ONNX yet, because its search depends on rules "
-            f"that are part of Unrolled (grammar, database); {exported} can be exported"
+            f"task '{task.name}' cannot be exported to ONNX, because its search only writes what "
+            f"{_CHECKED[task.name]}, which code that is part of Unrolled checks at every token, so "
+            f"a graph alone would answer differently; answer with 'unrolled {_INSTEAD[task.name]}'"
         )
     return TABLE[task.name]
 
@@ -90,7 +100,7 @@ def check_tokenizers(tokenizers: Tokenizers) -> None:
         ConfigError: a tokenizer is of kind "code" or a class of the user's own.
     """
     for role, words in tokenizers.items():
-        if role == LABELS:
+        if role in (LABELS, NGRAMS):
             continue
         if not isinstance(words, Tokenizer):
             raise ConfigError(f"the tokenizer '{role}' is your own class and cannot be exported")
@@ -108,6 +118,7 @@ def _label_settings(
     recipe: Recipe, tokenizers: Tokenizers, model: Any, longest: int
 ) -> dict[str, Any]:
     words, labels, data = tokenizers[text_labels.ROLE], tokenizers[LABELS], recipe.data
+    letters, scores = tokenizers.get(CHARACTERS), tokenizers.get(NGRAMS)
     reads, attends = _reads(recipe)
     zero = (~model.embedding.weight.detach().bool().any(1)).nonzero().flatten().tolist()
     return {
@@ -121,7 +132,21 @@ def _label_settings(
         "thresholds": model.head.thresholds.tolist(),
         "shares": list(labels.shares),
         "unseen": sorted(words.silent.union(zero)),
+        "max_characters": 0 if letters is None else data.max_characters,
+        "unseen_letters": [] if letters is None else sorted(letters.silent),
+        "common": "overlap" in getattr(model.config, "features", ()),
+        "share": 0.0 if scores is None else float(model.head.share),
+        "part_thresholds": [] if scores is None else model.head.part_thresholds.tolist(),
+        "counted": [] if scores is None else _counted_pieces(words, scores),
     }
+
+
+def _counted_pieces(words: Tokenizer, scores: NgramScores) -> list[list[int]]:
+    """For byte pairs, the index of each token among those that are counted, for each text; else []."""
+    if words.kind != "bpe":
+        return []
+    pieces = words.pieces(range(len(words)))
+    return [ngrams.indices_of(pieces) for ngrams in scores.ngrams]
 
 
 def _reads(recipe: Recipe) -> tuple[str, int]:
@@ -149,6 +174,7 @@ def _classifier(
     is_known[torch.tensor(settings["unseen"], dtype=torch.int64)] = False
     if len(settings["thresholds"]) != len(labels):
         raise ValueError("thresholds")
+    scores: NgramScores | None = tokenizers.get(NGRAMS)
     reads, attends = _reads(recipe)
     return ExportedClassifier(
         recipe.model,
@@ -159,12 +185,15 @@ def _classifier(
         thresholds=settings["thresholds"],
         is_known=is_known,
         multi_label=labels.multi_label,
+        counted_bias=None if scores is None else scores.bias,
+        share=settings.get("share", 0.0),
+        part_thresholds=settings.get("part_thresholds", ()),
     )
 
 
 def _probe_labels(task: Any, model: Any, examples: Sequence[Any]) -> Traces:
     batch = task.collate(examples)
-    hidden, attention = model.read(*(model.embed(text) for text in batch.texts))
+    hidden, attention = text_labels.read(model, batch)
     yield "logits", model.head.logits(hidden)
     for text, weights in zip(batch.texts, attention, strict=True):
         if weights is not None:
@@ -224,12 +253,18 @@ def _language_settings(
             "the byte pairs of this language model are those of single sentences, of an older version; "
             "train it again to export it"
         )
-    borders = {"line": "\n", "paragraph": "\n\n", "separator": f"\n{data.separator}\n"}
     return {
         "kind": words.kind,
-        "border": borders.get(data.documents, ""),
+        "border": border_of(data),
         "restart": data.restart,
+        "reads_back": reads_backward(recipe.model),
     }
+
+
+def border_of(data: Any) -> str:
+    """What stands between documents in a text; "" if a text is one document."""
+    borders = {"line": "\n", "paragraph": "\n\n", "separator": f"\n{data.separator}\n"}
+    return borders.get(data.documents, "")
 
 
 def _language_model(
@@ -341,19 +376,18 @@ def _probe_translator(task: Any, model: Any, examples: Sequence[Any]) -> Traces:
 
 
 TABLE: dict[str, Kind] = {
-    "classify": Kind(classify.graphs, _label_settings, "labels", False, _classifier, _probe_labels),
-    "pair": Kind(pair.graphs, _label_settings, "labels", False, _classifier, _probe_labels),
-    "tag": Kind(tag.graphs, _tag_settings, "tag", False, _tagger, _probe_tags),
+    "classify": Kind(classify.graphs, _label_settings, "labels", _classifier, _probe_labels),
+    "pair": Kind(pair.graphs, _label_settings, "labels", _classifier, _probe_labels),
+    "tag": Kind(tag.graphs, _tag_settings, "tag", _tagger, _probe_tags),
     "language_model": Kind(
         language_model.graphs,
         _language_settings,
         "language_model",
-        True,
         _language_model,
         _probe_stream,
     ),
     "translate": Kind(
-        translate.graphs, _translate_settings, "translate", True, _translator, _probe_translator
+        translate.graphs, _translate_settings, "translate", _translator, _probe_translator
     ),
 }
 """The tasks that can be exported."""

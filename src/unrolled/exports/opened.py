@@ -9,8 +9,8 @@ from typing import Any
 from unrolled import documents
 from unrolled.errors import ConfigError
 from unrolled.exports import folder as files
+from unrolled.exports.ensembles import restored
 from unrolled.exports.graph import check_installed
-from unrolled.exports.kinds import kind_of
 from unrolled.exports.runtime import Session
 from unrolled.tasks.task import AnyTask
 from unrolled.training.recipe import Recipe
@@ -57,7 +57,7 @@ def opened(folder: Path, device: Any = "cpu", precision: str = "float32") -> Sav
             f"{folder} was exported in {record['precision']}; to change that, export the run again with "
             "--precision"
         )
-    recipe, task = read_task(folder)
+    recipe, _ = read_task(folder)
     tokenizers = load_tokenizers(folder)
     settings = files.read_json(folder, files.SETTINGS_FILE)
     sessions = sessions_of(
@@ -67,9 +67,8 @@ def opened(folder: Path, device: Any = "cpu", precision: str = "float32") -> Sav
             if name.endswith(".onnx")
         }
     )
-    restored = kind_of(task).restored
     try:
-        model = restored(recipe, tokenizers, settings, sessions, record["parameters"])
+        task, model = restored(recipe, tokenizers, settings, sessions, record["parameters"])
     except (KeyError, ValueError, TypeError, IndexError) as error:
         problem = f"it does not fit the other files ({error})"
         raise files.damaged(folder / files.SETTINGS_FILE, problem) from None

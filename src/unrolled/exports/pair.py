@@ -17,6 +17,7 @@ from unrolled.exports import parts
 from unrolled.exports.graph import LOWEST, Graph
 from unrolled.exports.recurrence import Direction, Rows, directions_of, read
 from unrolled.exports.rounding import Precision
+from unrolled.layers.alignment import MatchingEncoder
 from unrolled.layers.conditional import (
     AttentiveEncoder,
     BidirectionalConditionalEncoder,
@@ -46,13 +47,20 @@ def graphs(model: PairClassifier, precision: Precision) -> dict[str, Any]:
         texts = [_text(g, model, name) for name in ("first", "second")]
         if model.config.condition == "second":
             texts.reverse()
-        hidden, weights = _ENCODERS[type(encoder)](g, encoder, *texts)
+        features: Sequence[str] = ()
+        if isinstance(encoder, MatchingEncoder):
+            encoder, features = encoder.encoder, encoder.features
+        hidden, weights, *both = _ENCODERS[type(encoder)](g, encoder, *texts)
+        hidden = _matched(g, hidden, *both, features)
     n_labels = len(model.head.thresholds)
     g.output("logits", parts.label_logits(g, model.head, hidden), "rows", n_labels)
     if weights:
         g.output("attention", weights, "rows", "attended steps")
     return {"model.onnx": g.model()}
 
+
+Encoded = tuple[str, str, str, str]
+"""The vector of a pair, attention weights or "", and the encodings of both texts."""
 
 Text = tuple[str, Rows]
 """Embedded steps `[T, B, E]` with zeros in the padding, and the lengths of the rows."""
@@ -62,12 +70,28 @@ def _text(g: Graph, model: PairClassifier, name: str) -> Text:
     rows = Rows.of(g, g.input(name, "rows", f"{name} steps", kind="INT64"))
     x_TBE = parts.embedded(g, model.embedding, rows)
     if model.context is not None:
+        x_TBE = parts.with_facts(g, model, name, x_TBE, rows)
         x_TBE, _ = parts.encoded(g, model.context, model.config.cell, x_TBE, rows)
-    if model.projection is not None:
-        renewed(model.projection)
-        x_TBE = g.linear(x_TBE, model.projection.weight, model.projection.bias)
-        x_TBE = rows.cleared(g, x_TBE)
-    return x_TBE, rows
+        return _projected(g, model, x_TBE, rows), rows
+    x_TBE = _projected(g, model, x_TBE, rows)
+    return parts.with_facts(g, model, name, x_TBE, rows), rows
+
+
+def _projected(g: Graph, model: PairClassifier, x_TBE: str, rows: Rows) -> str:
+    if model.projection is None:
+        return x_TBE
+    renewed(model.projection)
+    return rows.cleared(g, g.linear(x_TBE, model.projection.weight, model.projection.bias))
+
+
+def _matched(g: Graph, hidden: str, first: str, second: str, features: Sequence[str]) -> str:
+    """|u − v| and u ∘ v of the encodings of both texts behind a vector; see `alignment.matched`."""
+    found = [hidden]
+    if "difference" in features:
+        found.append(g("Abs", g("Sub", first, second)))
+    if "product" in features:
+        found.append(g("Mul", first, second))
+    return parts.joined(g, found)
 
 
 def _starts(g: Graph, start: Start, rows: Rows) -> list[tuple[str, ...]]:
@@ -121,14 +145,12 @@ def _crossed(g: Graph, starts: Sequence[tuple[str, ...]], ends: Ends, rows: Rows
     return crossed
 
 
-def _independent(
-    g: Graph, encoder: IndependentEncoder, first: Text, second: Text
-) -> tuple[str, str]:
+def _independent(g: Graph, encoder: IndependentEncoder, first: Text, second: Text) -> Encoded:
     hidden = []
     for reader, (x, rows) in ((encoder.first, first), (encoder.second, second)):
         _, ends = _read(g, reader, x, rows, _starts(g, encoder.start, rows))
         hidden.append(_last(g, ends))
-    return parts.joined(g, hidden), ""
+    return parts.joined(g, hidden), "", hidden[0], hidden[1]
 
 
 def _one_after_other(
@@ -136,21 +158,22 @@ def _one_after_other(
     encoder: ConditionalEncoder | BidirectionalConditionalEncoder,
     first: Text,
     second: Text,
-) -> tuple[str, str, str]:
-    """Outputs of both layers, `[S, B, H]` and `[T, B, H]`, and the last state of the second."""
+) -> tuple[str, str, str, str]:
+    """Outputs of both layers, `[S, B, H]` and `[T, B, H]`, and the last states of both."""
     starts = _starts(g, encoder.start, first[1])
     y, ends = _read(g, encoder.first, *first, starts)
     begins = _crossed(g, starts, ends, second[1])
     h, last = _read(g, encoder.second, *second, begins, starts_empty=not starts[0])
-    return y, h, _last(g, last)
+    return y, h, _last(g, ends), _last(g, last)
 
 
-def _conditional(g: Graph, encoder: Any, first: Text, second: Text) -> tuple[str, str]:
-    return _one_after_other(g, encoder, first, second)[2], ""
+def _conditional(g: Graph, encoder: Any, first: Text, second: Text) -> Encoded:
+    _, _, end, last = _one_after_other(g, encoder, first, second)
+    return last, "", end, last
 
 
-def _attentive(g: Graph, encoder: AttentiveEncoder, first: Text, second: Text) -> tuple[str, str]:
-    y, _, last = _one_after_other(g, encoder.conditional, first, second)
+def _attentive(g: Graph, encoder: AttentiveEncoder, first: Text, second: Text) -> Encoded:
+    y, _, end, last = _one_after_other(g, encoder.conditional, first, second)
     values, is_real = parts.batch_first(g, y), g("Transpose", first[1].is_real, perm=[1, 2, 0])
     keys = parts.attention_keys(g, encoder.attention, values)
     bias = g("Where", is_real, g.constant(0.0), g.constant(LOWEST))
@@ -158,7 +181,8 @@ def _attentive(g: Graph, encoder: AttentiveEncoder, first: Text, second: Text) -
     seen, weights = parts.attended(g, encoder.attention, query, keys, values, bias)
     weights = g("Where", is_real, weights, g.constant(0.0))
     one = g.integers(1)
-    return _joined(g, encoder, g("Squeeze", seen, one), last), g("Squeeze", weights, one)
+    vector = _joined(g, encoder, g("Squeeze", seen, one), last)
+    return vector, g("Squeeze", weights, one), end, last
 
 
 def _joined(g: Graph, encoder: Any, seen: str, last: str) -> str:
@@ -168,12 +192,10 @@ def _joined(g: Graph, encoder: Any, seen: str, last: str) -> str:
     )
 
 
-def _word_by_word(
-    g: Graph, encoder: WordByWordEncoder, first: Text, second: Text
-) -> tuple[str, str]:
+def _word_by_word(g: Graph, encoder: WordByWordEncoder, first: Text, second: Text) -> Encoded:
     from onnx import TensorProto
 
-    y, h, last = _one_after_other(g, encoder.conditional, first, second)
+    y, h, end, last = _one_after_other(g, encoder.conditional, first, second)
     values, is_real = parts.batch_first(g, y), g("Transpose", first[1].is_real, perm=[1, 2, 0])
     keys = g.linear(values, encoder.key_weight)
     known = g.linear(h, encoder.query_weight)
@@ -191,7 +213,7 @@ def _word_by_word(
     n_steps = g("Max", second[1].lengths, g.constant(1, np.int64))
     n_steps = g("Unsqueeze", g("Cast", n_steps, to=TensorProto.FLOAT), g.integers(1))
     total = g("ReduceSum", weights_TBS, g.integers(0), keepdims=0)
-    return _joined(g, encoder, seen, last), g("Div", total, n_steps)
+    return _joined(g, encoder, seen, last), g("Div", total, n_steps), end, last
 
 
 def _attention_step(outer: tuple[str, ...], energy: Tensor) -> Any:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError
-from unrolled.exports.graph import LOWEST, Graph
+from unrolled.exports.graph import LOWEST, Graph, as_array
 from unrolled.exports.recurrence import NODES, Rows, directions_of, read
 from unrolled.layers.attention import Attention
+from unrolled.layers.characters import CharConvolution, CharEncoder
 from unrolled.layers.conditional import TanhScorer
 from unrolled.layers.encoder import RecurrentEncoder
 from unrolled.layers.head import AdaptiveHead, CopyHead, SoftmaxHead
@@ -45,6 +46,54 @@ def embedded(g: Graph, table: torch.nn.Embedding, rows: Rows, scale: float = 1.0
     if scale != 1:
         x = g("Mul", x, g.constant(scale))
     return rows.cleared(g, x)
+
+
+def with_facts(g: Graph, model: Any, name: str, x_TBE: str, rows: Rows) -> str:
+    """Words with what a classifier reads beside them: characters, and whether the other text has them.
+
+    Args:
+        g: the graph, which gets an input for each.
+        model: the classifier.
+        name: name of the input with the ids of the text.
+        x_TBE: the vectors of the words.
+        rows: the lengths.
+    """
+    if model.spelling is not None:
+        letters_BTK = g.input(
+            f"{name}_letters", "rows", f"{name} steps", f"{name} letters", kind="INT64"
+        )
+        spelled_TBD = spelled(g, model.spelling, model.config.cell, letters_BTK)
+        x_TBE = g("Concat", x_TBE, rows.cleared(g, spelled_TBD), axis=2)
+    if "overlap" in getattr(model.config, "features", ()):
+        common_BT = g.input(f"{name}_common", "rows", f"{name} steps")
+        common_TB1 = g("Unsqueeze", g("Transpose", common_BT, perm=[1, 0]), g.integers(2))
+        x_TBE = g("Concat", x_TBE, rows.cleared(g, common_TB1), axis=2)
+    return x_TBE
+
+
+def spelled(g: Graph, spelling: CharEncoder | CharConvolution, cell: str, letters_BTK: str) -> str:
+    """The encoding of the characters of each word, `[T, B, D]`."""
+    n_letters = g("Slice", g("Shape", letters_BTK), g.integers(2), g.integers(3))
+    flat = g("Reshape", letters_BTK, g("Concat", g.integers(-1), n_letters, axis=0))
+    rows = Rows.of(g, flat)
+    x_KWE = embedded(g, spelling.embedding, rows)
+    if isinstance(spelling, CharConvolution):
+        spelled_WD = _convolved(g, spelling, x_KWE, rows)
+    else:
+        _, states = encoded(g, spelling.encoder, cell, x_KWE, rows)
+        spelled_WD = states[-1][0]
+    n_words = g("Slice", g("Shape", letters_BTK), g.integers(0), g.integers(2))
+    shape = g("Concat", n_words, g.integers(-1), axis=0)
+    return g("Transpose", g("Reshape", spelled_WD, shape), perm=[1, 0, 2])
+
+
+def _convolved(g: Graph, spelling: CharConvolution, x_KWE: str, rows: Rows) -> str:
+    """The largest output of each filter over all windows of a word, `[W, D]`."""
+    convolution: Any = renewed(spelling.convolution)
+    weight, bias = (g.constant(as_array(each)) for each in (convolution.weight, convolution.bias))
+    x_WEK = g("Transpose", x_KWE, perm=[1, 2, 0])
+    y_WDK = g("Conv", x_WEK, weight, bias, pads=list(spelling.margins))
+    return largest(g, g("Transpose", y_WDK, perm=[2, 0, 1]), rows)
 
 
 def encoded(

@@ -1,4 +1,4 @@
-"""Settings of `[model]` whose models no export holds yet, each refused by name."""
+"""Runs that an export does not hold yet, and settings of `[model]` that C code does not, by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OF_TEXTS = ("classify", "pair")
 
 @dataclass(frozen=True)
 class _Refused:
-    """A setting that a form of export does not hold.
+    """A setting that C code does not hold.
 
     Args:
         name: its name in `[model]`.
@@ -28,61 +28,52 @@ class _Refused:
     instead: str = ""
 
 
-def check_run(predictor: Any) -> None:
+def check_run(predictor: Any, *, averages: bool = False, reads_back: bool = False) -> None:
     """Refuse an ensemble, and a language model that reads backwards.
 
     Args:
         predictor: the run, from `load`.
+        averages: whether the form of export holds ensembles that predict the labels of texts.
+        reads_back: whether it holds language models that read backwards.
 
     Raises:
         ConfigError: it is one of them; for an ensemble, the message names a member.
     """
-    if predictor.folder is not None:
-        check_single(predictor.folder, "an export holds")
-    check_forward(predictor.recipe.model, "an export")
+    if predictor.folder is not None and not (averages and predictor.task.name in _OF_TEXTS):
+        check_single(predictor.folder, "an export of this task or form holds")
+    if not reads_back:
+        check_forward(predictor.recipe.model, "C code")
 
 
-def check_settings(predictor: Any, form: str) -> None:
-    """Refuse a run whose model an export does not hold.
+def check_settings(predictor: Any) -> None:
+    """Refuse a run whose model cannot be written as C.
 
     Args:
         predictor: the run, from `load`.
-        form: "ONNX" or "C".
 
     Raises:
         ConfigError: a setting of its model cannot be exported; the message names the setting and what to
             do.
     """
-    config: Any = predictor.recipe.model
-    for refused in _refused(predictor.task.name, config, form):
-        has_other = _is_for_onnx(predictor.task.name, config, form)
-        other = "export with --onnx" if has_other else "use the run itself"
+    for refused in _refused(predictor.task.name, predictor.recipe.model):
         option = f"--model.{refused.name}"
         instead = f"with {option} {refused.instead}" if refused.instead else f"without {option}"
         raise ConfigError(
-            f"model.{refused.name} is {refused.value}, which cannot be exported "
-            f"{'as C' if form == 'C' else 'to ONNX'} yet; {other}, or train {instead}"
+            f"model.{refused.name} is {refused.value}, which cannot be exported as C yet; export with "
+            f"--onnx, or train {instead}"
         )
 
 
-def _is_for_onnx(task: str, config: Any, form: str) -> bool:
-    """Whether a run that is not exported as C can be exported to ONNX."""
-    return form == "C" and next(_refused(task, config, "ONNX"), None) is None
-
-
-def _refused(task: str, config: Any, form: str) -> Iterator[_Refused]:
+def _refused(task: str, config: Any) -> Iterator[_Refused]:
     characters = getattr(config, "characters", "none")
     spells = characters != "none" and getattr(config, "char_size", 0) > 0
-    if spells and (task in _OF_TEXTS or (form == "C" and characters == "convolution")):
+    if spells and (task in _OF_TEXTS or characters == "convolution"):
         instead = "none" if task in _OF_TEXTS else "recurrent"
         yield _Refused("characters", f"'{characters}'", instead)
     if ngrams := getattr(config, "ngrams", 0):
         yield _Refused("ngrams", str(ngrams), "0")
-    features: Sequence[str] = getattr(config, "features", ())
-    if features:
-        yield _Refused("features", f"'{' '.join(features)}'")
     pretrained: Sequence[str] = getattr(config, "pretrained", ())
-    if form == "C" and pretrained:
+    if pretrained:
         yield _Refused("pretrained", f"'{' '.join(pretrained)}'")
-    if form == "C" and getattr(config, "pooling", "") == "concat":
+    if getattr(config, "pooling", "") == "concat":
         yield _Refused("pooling", "'concat'", "max")

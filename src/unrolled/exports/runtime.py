@@ -20,14 +20,11 @@ from unrolled.errors import RunError
 from unrolled.exports.language_model import state_names
 from unrolled.exports.translate import NO_CHANCE
 from unrolled.layers.attention import Memory
-from unrolled.layers.crf import LinearChainCRF
 from unrolled.layers.decoder import DecoderState
-from unrolled.layers.label_head import LabelHead
 from unrolled.layers.output import Output
 from unrolled.ops.cells import cell_named
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.seq2seq_data import copied_ids
-from unrolled.tasks.tag.data import TagBatch
 from unrolled.text.config import PAD_ID
 
 State = tuple[tuple[Tensor, ...], ...]
@@ -82,7 +79,8 @@ def _failed(name: str, error: Exception) -> RunError:
 
 def is_exported(predictor: Any) -> bool:
     """Whether a predictor was opened from an export, whose model has no weights and no gradients."""
-    return isinstance(predictor.model, ExportedModel)
+    members = getattr(predictor.model, "members", [predictor.model])
+    return isinstance(members[0], ExportedModel)
 
 
 def ids_of(text: Padded) -> Int[Tensor, "B T"]:
@@ -106,113 +104,6 @@ class ExportedModel(nn.Module):
         self.sessions = dict(sessions)
         # Code that asks for the device of a model looks at its first parameter.
         self.nothing = nn.Parameter(torch.zeros(0), requires_grad=False)
-
-
-class ExportedClassifier(ExportedModel):
-    """`Classifier` and `PairClassifier`.
-
-    Args:
-        config, sessions, n_parameters: as for `ExportedModel`.
-        reads: which texts the graph reads: "text"; "first" or "second" (one of two); "joined" or
-            "reversed" (two as one, the first or the second at the beginning); or "both".
-        attends: whose attention weights it returns: 0 for the first text, 1 for the second, -1 for none.
-        thresholds: `[C]`.
-        is_known: `[V]`, False for tokens that training has not seen.
-        multi_label: as for `LabelHead`.
-    """
-
-    def __init__(
-        self,
-        config: Any,
-        sessions: Mapping[str, Session],
-        n_parameters: int,
-        *,
-        reads: str,
-        attends: int,
-        thresholds: Sequence[float],
-        is_known: Tensor,
-        multi_label: bool,
-    ) -> None:
-        super().__init__(config, sessions, n_parameters)
-        self.reads, self.attends = reads, attends
-        self.head = LabelHead(nn.Identity(), len(thresholds), multi_label=multi_label)
-        self.head.thresholds.copy_(torch.tensor(thresholds, dtype=torch.float64))
-        self.embedding = nn.Embedding(len(is_known), 1, _weight=is_known.float().unsqueeze(1))
-        self.sides = {"first": slice(0, 1), "second": slice(1, 2)}.get(reads, slice(None))
-
-    def embed(self, text: Padded) -> Padded:
-        """The ids, which the graph embeds."""
-        return text
-
-    def read(self, *texts: Padded) -> tuple[Float[Tensor, "B C"], tuple[Tensor | None, ...]]:
-        """The scores of the labels, and the attention weights of the tokens of each text."""
-        run = self.sessions["model.onnx"]
-        if self.reads == "both":
-            found = run(**dict(zip(("first", "second"), map(ids_of, texts), strict=True)))
-        else:
-            chosen = texts[self.sides][:: -1 if self.reads == "reversed" else 1]
-            text = chosen[0] if len(chosen) == 1 else _one_after_the_other(*chosen)
-            found = run(text=ids_of(text))
-        weights: list[Tensor | None] = [None] * len(texts)
-        if self.attends >= 0:
-            weights[self.attends] = found["attention"]
-        return found["logits"], tuple(weights)
-
-
-def _one_after_the_other(first: Padded, second: Padded) -> Padded:
-    return Padded.from_rows(
-        [
-            [*a[:m].tolist(), *b[:n].tolist()]
-            for a, m, b, n in zip(
-                first.values, first.lengths, second.values, second.lengths, strict=True
-            )
-        ],
-        PAD_ID,
-    )
-
-
-class ExportedTagger(ExportedModel):
-    """`Tagger`.
-
-    Args:
-        config, sessions, n_parameters: as for `ExportedModel`.
-        crf: the CRF, without its weights, which the graph has; None without one.
-    """
-
-    def __init__(
-        self,
-        config: Any,
-        sessions: Mapping[str, Session],
-        n_parameters: int,
-        *,
-        crf: LinearChainCRF | None,
-    ) -> None:
-        super().__init__(config, sessions, n_parameters)
-        self.crf = crf
-        self.seen_once = torch.zeros(0)
-        if crf is not None:
-            one = torch.ones(1, 1, dtype=torch.int64)
-            found = self._run(one, one.unsqueeze(2))
-            with torch.no_grad():
-                crf.start_weight.copy_(found["start"])
-                crf.transition_weight.copy_(found["transition"])
-                crf.end_weight.copy_(found["end"])
-
-    def _run(self, words_PT: Tensor, letters_PTK: Tensor) -> dict[str, Tensor]:
-        run = self.sessions["model.onnx"]
-        inputs = {"words": words_PT, "letters": letters_PTK}
-        return run(**{name: value for name, value in inputs.items() if name in run.inputs})
-
-    def forward(self, batch: TagBatch) -> Float[Tensor, "N C"]:
-        """The scores of the tags of each token, sentence by sentence."""
-        words, spellings = batch.words, batch.spellings
-        ids_PT, mask_PT = ids_of(words), words.mask
-        letters_WK = ids_of(spellings)
-        letters_PTK = letters_WK.new_full((*ids_PT.shape, letters_WK.shape[1]), PAD_ID)
-        if len(letters_WK) and mask_PT.shape[1]:
-            letters_PTK = torch.where(mask_PT.unsqueeze(2), letters_WK[batch.places], PAD_ID)
-        logits_PTC = self._run(ids_PT, letters_PTK)["logits"]
-        return logits_PTC[:, : mask_PT.shape[1]][mask_PT]
 
 
 class _ScoresHead(nn.Module):

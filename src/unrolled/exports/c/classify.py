@@ -73,7 +73,7 @@ def plan(predictor: Any, precision: Precision) -> Plan:
             "embeds": True,
             "scaled": "",
             "cell": CELLS[config.cell],
-            "lanes": LANES,
+            "lanes": LANES[precision],
             "widest": builder.widest,
         },
         about=f"It chooses among {count_of(len(labels), 'label')} of a text: "

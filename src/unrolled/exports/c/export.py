@@ -27,6 +27,7 @@ from typing import Any, get_args
 from unrolled import storage
 from unrolled.config import require
 from unrolled.errors import ConfigError, RunError, UnrolledError
+from unrolled.exports import folder as exports
 from unrolled.exports.c import (
     check_labels,
     check_language_model,
@@ -43,7 +44,6 @@ from unrolled.exports.refusal import check_run, check_settings
 from unrolled.system import package_version
 from unrolled.tasks import TASKS
 from unrolled.training.checkpoint import MODEL_FILE
-from unrolled.training.run_folder import is_there
 from unrolled.wording import count_of
 
 FORMAT = "Unrolled C export, format 1"
@@ -58,7 +58,11 @@ Gate = Callable[[Plan, Any, Mapping[str, str], Path], Agreement]
 
 
 def export_c(
-    predictor: Any, folder: str | os.PathLike[str], precision: Precision = "float32"
+    predictor: Any,
+    folder: str | os.PathLike[str],
+    precision: Precision = "float32",
+    *,
+    force: bool = False,
 ) -> Agreement:
     """Write a trained run as C.
 
@@ -66,6 +70,7 @@ def export_c(
         predictor: the run, as `unrolled.load` returns it.
         folder: the new folder.
         precision: "float32", or "int8": weights as integers of 8 bits, with a scale for each row.
+        force: whether to replace an earlier export as C.
 
     Returns:
         What was compared.
@@ -77,12 +82,12 @@ def export_c(
             read, so that the cost of rounding is not known.
     """
     require(precision in get_args(Precision), "precision", "'float32' or 'int8'", precision)
-    path = Path(os.path.realpath(folder))
-    check_free(path)
+    path = Path(folder)
+    check_free(path, force)
     task = predictor.task
     check_run(predictor)
     planner, gate = _of_task(task)
-    check_settings(predictor, "C")
+    check_settings(predictor)
     check_size(predictor.model)
     plan = planner(predictor, precision)
     name = predictor.folder.resolve().name if predictor.folder is not None else task.name
@@ -92,20 +97,19 @@ def export_c(
         agreement = gate(plan, predictor, files, Path(scratch))
     files["README.md"] = card(plan, title, files, agreement)
     files["export.json"] = json.dumps(_record(plan, predictor, agreement), indent=1) + "\n"
-    _write(path, files)
+    with exports.beginning(path, force, FORMAT, HOLDS) as partial:
+        for name, text in files.items():
+            exports.write(partial, name, text)
     return agreement
 
 
-def check_free(path: Path) -> None:
-    """Check that an export can be written to a path.
+def check_free(path: Path, force: bool) -> None:
+    """Check that an export can be written to a path; see `exports.folder.check_free`.
 
     Raises:
-        RunError: something is there.
+        RunError: there is an export and `force` is False, or something else.
     """
-    if is_there(path):
-        raise RunError(f"{path} exists and is not replaced; remove it, or choose another folder")
-    if storage.is_link(path):
-        raise RunError(f"{path} is a link; choose another folder")
+    exports.check_free(Path(os.path.realpath(path)), force, FORMAT, HOLDS)
 
 
 def check_size(model: Any) -> None:
@@ -247,22 +251,6 @@ def _record(plan: Plan, predictor: Any, agreement: Agreement) -> dict[str, Any]:
         "notes": list(agreement.notes),
         "unrolled": package_version(),
     }
-
-
-def _write(path: Path, files: Mapping[str, str]) -> None:
-    """Write the files of an export as a whole."""
-    with storage.locked(path), storage.writing(path, "export again"):
-        check_free(path)
-        partial = storage.partial(path)
-        storage.remove(partial, HOLDS)
-        try:
-            storage.new_folder(partial)
-            for name, text in files.items():
-                storage.write_whole(partial / name, text.encode("utf-8"), "export again")
-            storage.commit(path, HOLDS)
-        except BaseException:
-            storage.remove(partial, HOLDS)
-            raise
 
 
 _EXPORTS: Mapping[str, tuple[Planner, Gate]] = {

@@ -63,7 +63,7 @@ def plan(predictor: Any, precision: Precision) -> Plan:
             "border": literals.string(border),
             "restarts": int(data.restart),
             "cell": CELLS[config.cell],
-            "lanes": LANES,
+            "lanes": LANES[precision],
             "widest": builder.widest,
         },
         about=f"It reads characters, of which it knows {len(tokenizer) - len(SPECIALS):,}, and says "

@@ -71,7 +71,7 @@ def plan(predictor: Any, precision: Precision) -> Plan:
             "embeds": True,
             "scaled": "",
             "cell": CELLS[config.cell],
-            "lanes": LANES,
+            "lanes": LANES[precision],
             "widest": builder.widest,
         },
         about=f"It gives each word one of {count_of(len(labels), 'tag')}: "

@@ -3,9 +3,9 @@
     pip install numpy onnxruntime tokenizers
     python infer.py "The beginning of a text"            or: python infer.py < prompts.txt
 
-Prints the most probable continuation. In Python, `infer.Model()` has `generate`, which also samples, and
-`score`, the bits of each token. `read` advances the state by some tokens: the model reads a text of any
-length piece by piece.
+Prints the most probable continuation; of a model that reads from right to left, the bits per token. In
+Python, `infer.Model()` has `generate`, which also samples, and `score`, the bits of each token. `read`
+advances the state by some tokens: the model reads a text of any length piece by piece.
 """
 
 from __future__ import annotations
@@ -37,11 +37,15 @@ class Model:
         graph = (folder / "model.onnx").read_bytes()
         self.session = onnxruntime.InferenceSession(graph, options)
         self.border: str = self.settings["border"]
+        self.reads_back: bool = self.settings["reads_back"]
 
     def predict(self, texts: list[str], max_tokens: int = 40) -> list[dict[str, Any]]:
         """The most probable continuation of each text, and the bits of each of its tokens."""
         return [
-            {"text": self.generate(text, max_tokens, temperature=0), "bits": self.score(text)}
+            {
+                "text": "" if self.reads_back else self.generate(text, max_tokens, temperature=0),
+                "bits": self.score(text),
+            }
             for text in texts
         ]
 
@@ -64,13 +68,15 @@ class Model:
         return np.concatenate(tables), state
 
     def score(self, text: str) -> list[float]:
-        """The bits of each token of a text from the beginning of a document."""
+        """The bits of each token of a text that is a document, or several, in the order of the text."""
         first, *others = text.split(self.border) if self.border else [text]
         ids = self.words.encode(first)
         for document in others:
             ids += [END, *self.words.encode(document)]
-        tables, _ = self.read([END, *ids], self.start())
-        return [float(-table[id_] / math.log(2)) for table, id_ in zip(tables, ids, strict=False)]
+        order = -1 if self.reads_back else 1
+        tables, _ = self.read([END, *ids[::order]], self.start())
+        read = zip(tables, ids[::order], strict=False)
+        return [float(-table[id_] / math.log(2)) for table, id_ in read][::order]
 
     def generate(
         self,
@@ -83,6 +89,8 @@ class Model:
         seed: int = 1,
     ) -> str:
         """A continuation of a text; with temperature 0, the most probable token at each step."""
+        if self.reads_back:
+            raise ValueError("this model reads from right to left, so it does not continue a text")
         uniforms = np.random.default_rng(seed)
         *ended, last = prompt.split(self.border) if self.border else [prompt]
         ids = [END]
@@ -211,4 +219,8 @@ def draw(log_probs: Any, temperature: float, top_k: int, top_p: float, uniforms:
 if __name__ == "__main__":
     model = Model()
     for line in sys.argv[1:] or sys.stdin:
-        print(model.generate(line.rstrip("\n"), temperature=0))
+        line = line.rstrip("\n")
+        if model.reads_back:
+            print(f"{np.mean(model.score(line) or [0.0]):.4f}")
+        else:
+            print(model.generate(line, temperature=0))
