@@ -1,7 +1,8 @@
 """Random inputs for exported C code, compiled with the sanitizers for addresses and undefined behaviour.
 
 python tests/exports/c_fuzz.py --n 100000                tokens of every kind of tokenizer
-python tests/exports/c_fuzz.py --n 100000 RUN [RUN …]    answers of runs (classify, tag, language_model)
+python tests/exports/c_fuzz.py --n 100000 RUN [RUN …]    runs (classify, tag, language_model); the
+                                                         answers to the first --compared are compared
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import unrolled
 from unrolled.exports.c import compiler
 from unrolled.exports.c.agreement import ADVERSARIAL
 from unrolled.exports.c.plan import render
@@ -92,9 +94,7 @@ def tokens_program(tokenizer: Tokenizer, folder: Path, options: Sequence[str] = 
         (folder / name).write_text(render(name, context), encoding="utf-8")
     source = folder / "tokens.c"
     source.write_bytes(Path(__file__).with_name("tokens.c").read_bytes())
-    command = compiler.find()
-    assert command is not None
-    return compiler.compiled(command, source, options)
+    return compiler.compiled(_command(), source, options)
 
 
 def first_difference(tokenizer: Tokenizer, program: Path, lines: Sequence[str]) -> str:
@@ -131,48 +131,67 @@ def _n_different_tags(program: Path, predictor: Any, lines: Sequence[str]) -> in
     return sum(a != b for a, b in zip(answers[:-1], expected, strict=True))
 
 
-def _fuzz_run(run: Path, n: int, seed: int) -> None:
-    import unrolled
-    from unrolled.exports.c import check_labels, export_c
+def fuzz(predictor: Any, name: str, n: int, seed: int, n_compared: int) -> None:
+    """Give random lines, and bytes that are not UTF-8, to the sanitized program of a run.
 
-    predictor: Any = unrolled.load(run)
+    Args:
+        predictor: the run, from `load`.
+        name: its name, for what is printed.
+        n: number of lines.
+        seed: of the random numbers.
+        n_compared: number of lines whose labels or tags are compared with those of the run, too.
+    """
+    from unrolled.exports.c import export_c
+
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "export"
-        print(f"{run}: {export_c(predictor, folder).compared}", flush=True)
-        command = compiler.find()
-        assert command is not None
+        print(f"{name}: {export_c(predictor, folder).compared}", flush=True)
         lines = list(texts(n, seed))
-        task = predictor.task.name
-        if task == "language_model":
-            program = compiler.compiled(command, folder / "main.c", SANITIZED)
-            fed = "\n".join(lines)
-            for words in (("score",), ("generate", "--max-tokens", "100")):
-                for start in range(0, len(fed), 20_000):
-                    compiler.answer(program, words, fed[start : start + 20_000])
-            few = "\n".join(lines[: n // 100])
-            compiler.answer(program, ("complete",), few)
+        if predictor.task.name == "language_model":
+            _fuzz_language_model(folder, lines)
         else:
-            lines = [line for line in lines if line.strip()]
-            exact = (*SANITIZED, "-DDIGITS=9")
-            program = compiler.compiled(command, folder / "main.c", exact)
-            if task == "tag":
-                n_different = sum(
-                    _n_different_tags(program, predictor, lines[start : start + _AT_ONCE])
-                    for start in range(0, len(lines), _AT_ONCE)
-                )
-                print(f"{run}: {n_different} of {len(lines):,} lines with other tags", flush=True)
-            else:
-                print(
-                    check_labels.check_classifier(predictor, predictor, lines, program), flush=True
-                )
+            _fuzz_labels(folder, predictor, name, lines, n_compared)
+        is_stream = predictor.task.name == "language_model"
         refused = subprocess.run(
-            [str(program), *(("score",) if task == "language_model" else ())],
+            [str(folder / "main.exe"), *(("score",) if is_stream else ())],
             input=broken_bytes(1000, seed),
             capture_output=True,
             check=False,
         )
         assert refused.returncode == 2, refused
-        print(f"{run}: no fault in {n:,} inputs; {refused.stderr.decode().strip()}", flush=True)
+        print(f"{name}: no fault in {n:,} inputs; {refused.stderr.decode().strip()}", flush=True)
+
+
+def _fuzz_language_model(folder: Path, lines: Sequence[str]) -> None:
+    program = compiler.compiled(_command(), folder / "main.c", SANITIZED)
+    fed = "\n".join(lines)
+    for words in (("score",), ("generate", "--max-tokens", "100")):
+        for start in range(0, len(fed), 20_000):
+            compiler.answer(program, words, fed[start : start + 20_000])
+    compiler.answer(program, ("complete",), "\n".join(lines[: len(lines) // 100]))
+
+
+def _fuzz_labels(
+    folder: Path, predictor: Any, name: str, lines: Sequence[str], n_compared: int
+) -> None:
+    from unrolled.exports.c import check_labels
+
+    program = compiler.compiled(_command(), folder / "main.c", (*SANITIZED, "-DDIGITS=9"))
+    for start in range(0, len(lines), _AT_ONCE):
+        compiler.answer(program, (), "".join(f"{line}\n" for line in lines[start:][:_AT_ONCE]))
+    compared = [line for line in lines[:n_compared] if line.strip()]
+    if predictor.task.name == "tag":
+        n_different = _n_different_tags(program, predictor, compared)
+        print(f"{name}: {n_different} of {len(compared):,} lines with other tags", flush=True)
+        assert not n_different
+    else:
+        print(check_labels.check_classifier(predictor, predictor, compared, program), flush=True)
+
+
+def _command() -> tuple[str, ...]:
+    command = compiler.find()
+    assert command is not None, "there is no C compiler"
+    return command
 
 
 def main() -> int:
@@ -180,10 +199,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--n", type=int, default=100_000)
+    parser.add_argument("--compared", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     for run in arguments.runs:
-        _fuzz_run(run, arguments.n, arguments.seed)
+        predictor = unrolled.load(run)
+        fuzz(predictor, str(run), arguments.n, arguments.seed, arguments.compared)
     return 0 if arguments.runs or _fuzz_tokens(arguments.n, arguments.seed) else 1
 
 

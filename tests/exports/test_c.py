@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from c_fuzz import CONFIGS, first_difference, texts, tokenizer_of, tokens_program
+from c_fuzz import (
+    CONFIGS,
+    SANITIZED,
+    first_difference,
+    fuzz,
+    texts,
+    tokenizer_of,
+    tokens_program,
+)
 from small_runs import TEXT, classifier, language_model, tagger
 
 from unrolled.cli import main
@@ -189,6 +197,26 @@ def test_texts_are_split_as_in_training(name: str, tmp_path: Path) -> None:
     assert compiler.answer(program, (), b"\xc3\nab\xed\xa0\x80\n\xc0\x80\n") == "error -1\n" * 3
 
 
+def has_sanitizers(folder: Path) -> bool:
+    """Whether programs can be compiled with them, and run."""
+    source = folder / "empty.c"
+    source.write_text("int main(void) { return 0; }\n")
+    try:
+        compiler.answer(compiler.compiled(compiler.find(), source, SANITIZED), (), "")
+    except RunError:
+        return False
+    return True
+
+
+@needs_compiler
+@pytest.mark.parametrize("task", ["tag", "language_model"])
+def test_random_inputs_cause_no_fault(task: str, tmp_path: Path) -> None:
+    if not has_sanitizers(tmp_path):
+        pytest.skip("the compiler has no sanitizers")
+    predictor = tagger() if task == "tag" else language_model(tmp_path)
+    fuzz(predictor, task, 40, 3, 40)
+
+
 @needs_compiler
 def test_generation_follows_the_same_random_numbers(tmp_path: Path) -> None:
     predictor = language_model(tmp_path, data={"documents": "line", "restart": True})
@@ -321,6 +349,24 @@ def test_nothing_is_left_where_writing_fails(
     assert not list(tmp_path.rglob("*.*"))
 
 
+@pytest.mark.usefixtures("no_compiler")
+def test_an_export_is_replaced_only_by_force(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export_c(classifier(), out)
+    before = (out / "weights.h").read_text()
+    with pytest.raises(RunError, match=r"already holds an export; replace it \(--force\)"):
+        export_c(classifier(), out)
+    export_c(classifier(hidden_size=5), out, force=True)
+    assert (out / "weights.h").read_text() != before
+    (out / "mine.c").write_text("int mine;")
+    with pytest.raises(RunError, match=r"mine\.c does not belong to the export"):
+        export_c(classifier(), out, force=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "export.json").write_text('{"format": "Unrolled export, format 1"}')
+    with pytest.raises(RunError, match="is not an export, so it is not replaced"):
+        export_c(classifier(), tmp_path / "other", force=True)
+
+
 def test_the_command_line(
     trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -331,7 +377,7 @@ def test_the_command_line(
         ([str(run)], "give one new folder, --onnx FOLDER or --c FOLDER"),
         (
             [str(run), "--c", str(tmp_path / "taken")],
-            f"{tmp_path / 'taken'} exists and is not replaced",
+            f"{tmp_path / 'taken'} exists and is not an export, so it is not replaced",
         ),
         ([str(tmp_path / "none"), "--c", str(tmp_path / "c")], f"{tmp_path / 'none'}: no such run"),
         (

@@ -37,7 +37,7 @@ def export(
         c: new folder for C code; for language_model with characters, classify and tag.
         precision: how weights are stored: float16 (only with --onnx) takes half the space of float32,
             int8 a quarter. What rounding costs on the validation part is printed and on the model card.
-        force: replace an earlier ONNX export.
+        force: replace an earlier export of the same form.
     """
     if (onnx is None) == (c is None):
         raise ConfigError("give one new folder, --onnx FOLDER or --c FOLDER")
@@ -70,10 +70,8 @@ def _export_c(run: Path, folder: Path, precision: Precision, force: bool) -> Non
 
     if precision == "float16":
         raise ConfigError("--precision float16 is for --onnx; C code has float32 or int8")
-    if force:
-        raise ConfigError("--force is for --onnx; remove the old folder of C code, or name another")
-    check_free(folder)
-    agreement = export_c(load(run), folder, precision)
+    check_free(folder, force)
+    agreement = export_c(load(run), folder, precision, force=force)
     print(f"wrote {folder}; its answers agree with the model's, compared by {agreement.how}:")
     for each in agreement.compared:
         print(f"  {each}")

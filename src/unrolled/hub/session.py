@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from unrolled.errors import RunError, UnavailableError, UnrolledError
@@ -32,7 +33,7 @@ def asking(address: Address) -> Iterator[None]:
         RunError: there is no such repository or revision, or it is not accessible.
         UnavailableError: the hub cannot be reached, or refuses.
     """
-    from huggingface_hub import utils
+    utils: Any = import_module("huggingface_hub.utils")
 
     were_disabled = utils.are_progress_bars_disabled()
     try:
