@@ -74,8 +74,13 @@ def in_openvino(path: Path) -> Run:
         "INFERENCE_NUM_THREADS": 1,
     }
     compiled = openvino.Core().compile_model(str(path), "CPU", exact)
-    names = [each.any_name for each in compiled.outputs]
-    return lambda given: {name: compiled(dict(given))[name] for name in names}
+    names = [each.name for each in onnx.load(path).graph.output]
+
+    def run(given: Arrays) -> dict[str, np.ndarray]:
+        found = compiled(dict(given))
+        return {name: found[place] for place, name in enumerate(names)}
+
+    return run
 
 
 def in_tract(path: Path) -> Run:

@@ -159,8 +159,11 @@ def _read_one(
     if flips:
         x_TBD = _flipped(g, x_TBD, rows)
     backwards = direction.is_reverse and not flips
-    y_T1BH, *ends_1BH = _node(g, kind, x_TBD, direction, "reverse" if backwards else "forward")
-    y_TBH = rows.cleared(g, g("Squeeze", y_T1BH, g.integers(1)))
+    if backwards:
+        x_TBD = _turned(g, x_TBD)
+    y_T1BH, *ends_1BH = _node(g, kind, x_TBD, direction)
+    y_TBH = g("Squeeze", y_T1BH, g.integers(1))
+    y_TBH = rows.cleared(g, _turned(g, y_TBH) if backwards else y_TBH)
     h_BH, *c_BH = (g("Squeeze", end, g.integers(0)) for end in ends_1BH)
     if op != "GRU" and not backwards:
         h_BH = rows.at_end(g, y_TBH)
@@ -176,7 +179,16 @@ def _flipped(g: Graph, x_TBD: str, rows: Rows) -> str:
     return g("ReverseSequence", x_TBD, rows.lengths, time_axis=0, batch_axis=1)
 
 
-def _node(g: Graph, kind: str, x_TBD: str, direction: Direction, how: str) -> list[str]:
+def _turned(g: Graph, x_TBD: str) -> str:
+    """All steps in reverse order, padding included, which stops the cell at the start as at the end.
+
+    So no node reads backwards, as tract 0.23 returns something else for a node that does.
+    """
+    start, end, axis, step = (g.integers(number) for number in (-1, -(1 << 31), 0, -1))
+    return g("Slice", x_TBD, start, end, axis, step)
+
+
+def _node(g: Graph, kind: str, x_TBD: str, direction: Direction) -> list[str]:
     op, weights = NODES[kind], direction.weights
     b_ih, b_hh = _biases(op, weights)
     flag_G1 = _in_order(op, _stopping(op, weights, b_ih))
@@ -184,7 +196,7 @@ def _node(g: Graph, kind: str, x_TBD: str, direction: Direction, how: str) -> li
     R = g.matrix(_in_order(op, weights.w_hh))
     B = np.concatenate([_in_order(op, b_ih), _in_order(op, b_hh)])
     first = g.integers(0)
-    options: dict[str, Any] = {"hidden_size": weights.hidden_size, "direction": how}
+    options: dict[str, Any] = {"hidden_size": weights.hidden_size}
     if op == "GRU":
         options |= GRU_OPTIONS
     if op == "RNN":
