@@ -35,7 +35,8 @@ class ExportedEnsemble(LabelEnsemble):
         self, members: Sequence[torch.nn.Module], thresholds: Sequence[float], n_parameters: int
     ) -> None:
         super().__init__(members)
-        self.head.thresholds.copy_(torch.tensor(thresholds, dtype=torch.float64))
+        head: Any = self.head
+        head.thresholds.copy_(torch.tensor(thresholds, dtype=torch.float64))
         self.n_parameters = n_parameters
 
 

@@ -50,8 +50,8 @@ def graphs(model: PairClassifier, precision: Precision) -> dict[str, Any]:
         features: Sequence[str] = ()
         if isinstance(encoder, MatchingEncoder):
             encoder, features = encoder.encoder, encoder.features
-        hidden, weights, *both = _ENCODERS[type(encoder)](g, encoder, *texts)
-        hidden = _matched(g, hidden, *both, features)
+        hidden, weights, one, other = _ENCODERS[type(encoder)](g, encoder, *texts)
+        hidden = _matched(g, hidden, one, other, features)
     n_labels = len(model.head.thresholds)
     g.output("logits", parts.label_logits(g, model.head, hidden), "rows", n_labels)
     if weights:

@@ -56,7 +56,7 @@ class ExportedClassifier(ExportedModel):
         super().__init__(config, sessions, n_parameters)
         self.reads, self.attends = reads, attends
         n_labels = len(thresholds)
-        self.head = label_head(
+        head: Any = label_head(
             config,
             nn.Identity(),
             n_labels,
@@ -64,10 +64,11 @@ class ExportedClassifier(ExportedModel):
             multi_label=multi_label,
             counted_bias=counted_bias,
         )
-        self.head.thresholds.copy_(torch.tensor(thresholds, dtype=torch.float64))
+        head.thresholds.copy_(torch.tensor(thresholds, dtype=torch.float64))
         if config.ngrams:
-            self.head.share.fill_(share)
-            self.head.part_thresholds.copy_(torch.tensor(part_thresholds, dtype=torch.float64))
+            head.share.fill_(share)
+            head.part_thresholds.copy_(torch.tensor(part_thresholds, dtype=torch.float64))
+        self.head = head
         self.embedding = nn.Embedding(len(is_known), 1, _weight=is_known.float().unsqueeze(1))
         self.sides = {"first": slice(0, 1), "second": slice(1, 2)}.get(reads, slice(None))
         self._has_common = "overlap" in getattr(config, "features", ())
