@@ -12,7 +12,7 @@ from unrolled.config import require
 from unrolled.exports import folder as files
 from unrolled.exports.card import card
 from unrolled.exports.gate import Agreement, compare_answers, compare_scores
-from unrolled.exports.graph import check_installed, describe
+from unrolled.exports.graph import check_installed, describe, models
 from unrolled.exports.inputs import Inputs, inputs_for
 from unrolled.exports.kinds import Kind, check_tokenizers, kind_of
 from unrolled.exports.opened import opened, sessions_of
@@ -51,24 +51,24 @@ def export(
     with files.beginning(path, force) as partial:
         begun("building the graphs")
         reference = with_model(predictor, rounded(predictor.model, precision).eval())
-        models = kind.graphs(reference.model, precision)
+        graphs = models(kind.graphs(reference.model, precision))
         longest = 0
         if predictor.folder is not None and (predictor.folder / SPLIT_FILE).exists():
             longest = SplitRecord.load(predictor.folder).longest_target
         settings = kind.settings(predictor.recipe, predictor.tokenizers, predictor.model, longest)
         _write_texts(partial, predictor, kind, settings)
-        _write_graphs(partial, models)
+        _write_graphs(partial, graphs)
         inputs = inputs_for(predictor)
-        agreement = _compared(partial, predictor, reference, kind, settings, models, inputs)
+        agreement = _compared(partial, predictor, reference, kind, settings, graphs, inputs)
         if precision != "float32":
-            exported = with_model(predictor, stand_in(predictor, kind, settings, models))
+            exported = with_model(predictor, stand_in(predictor, kind, settings, graphs))
             agreement.scores, agreement.n_scored = _cost(predictor, exported, inputs)
         record = _record(predictor, precision, agreement)
-        for model in models.values():
+        for model in graphs.values():
             describe(model, _properties(record))
-        _write_graphs(partial, models)
+        _write_graphs(partial, graphs)
         text = card(
-            path.name, record, agreement, models, predictor.folder, predictor.task.example_call
+            path.name, record, agreement, graphs, predictor.folder, predictor.task.example_call
         )
         files.write(partial, "README.md", text)
         record["files"] = files.checksums(partial)
@@ -99,15 +99,15 @@ def _write_texts(partial: Path, predictor: Any, kind: Kind, settings: Mapping[st
         files.write(partial, "words.py", (programs / "words.py").read_text("utf-8"))
 
 
-def _write_graphs(partial: Path, models: Mapping[str, Any]) -> None:
-    for name, model in models.items():
+def _write_graphs(partial: Path, graphs: Mapping[str, Any]) -> None:
+    for name, model in graphs.items():
         files.write(partial, name, model.SerializeToString())
 
 
 def stand_in(
-    predictor: Any, kind: Kind, settings: Mapping[str, Any], models: Mapping[str, Any]
+    predictor: Any, kind: Kind, settings: Mapping[str, Any], graphs: Mapping[str, Any]
 ) -> Any:
-    sessions = sessions_of({name: each.SerializeToString() for name, each in models.items()})
+    sessions = sessions_of({name: each.SerializeToString() for name, each in graphs.items()})
     model = kind.restored(
         predictor.recipe, predictor.tokenizers, settings, sessions, n_parameters_of(predictor)
     )
@@ -124,12 +124,12 @@ def _compared(
     reference: Any,
     kind: Kind,
     settings: Mapping[str, Any],
-    models: Mapping[str, Any],
+    graphs: Mapping[str, Any],
     inputs: Inputs,
 ) -> Agreement:
     agreement = Agreement(inputs.source)
     begun("comparing scores with the model")
-    compare_scores(kind, reference, stand_in(predictor, kind, settings, models), inputs, agreement)
+    compare_scores(kind, reference, stand_in(predictor, kind, settings, graphs), inputs, agreement)
     begun("comparing answers with the model")
     compare_answers(partial, reference, inputs, agreement)
     return agreement

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unrolled.errors import ConfigError
 from unrolled.exports import classify, language_model, pair, tag, translate
+from unrolled.exports.graph import Graph
 from unrolled.exports.rounding import Precision
 from unrolled.exports.runtime import (
     ExportedClassifier,
@@ -53,7 +54,7 @@ class Kind:
         probe: task, model, examples → all that the model computes for these examples.
     """
 
-    graphs: Callable[[Any, Precision], dict[str, Any]]
+    graphs: Callable[[Any, Precision], dict[str, Graph]]
     settings: Callable[[Recipe, Tokenizers, Any, int], dict[str, Any]]
     program: str
     uses_words: bool

@@ -20,7 +20,7 @@ FORBIDDEN = -1e30
 """The score of a transition that is not allowed; finite, and below any sum of other scores."""
 
 
-def graphs(model: Tagger, precision: Precision) -> dict[str, Any]:
+def graphs(model: Tagger, precision: Precision) -> dict[str, Graph]:
     """The graph, by the name of its file."""
     g = Graph("tag", precision)
     words_PT = g.input("words", "rows", "steps", kind="INT64")
@@ -42,7 +42,7 @@ def graphs(model: Tagger, precision: Precision) -> dict[str, Any]:
         g.output("start", g.vector(start), n_labels)
         g.output("transition", g.vector(step), n_labels, n_labels)
         g.output("end", g.vector(end), n_labels)
-    return {"model.onnx": g.model()}
+    return {"model.onnx": g}
 
 
 def _spelled(g: Graph, model: Tagger, words_PT: str, letters_PTK: str) -> str:
