@@ -11,7 +11,13 @@ from typing import Any
 from unrolled.config import require
 from unrolled.exports import folder as files
 from unrolled.exports.card import card
-from unrolled.exports.gate import Agreement, compare_answers, compare_scores
+from unrolled.exports.gate import (
+    Agreement,
+    compare_answers,
+    compare_scores,
+    inputs_to_answer,
+    run_program,
+)
 from unrolled.exports.graph import check_installed, describe, models
 from unrolled.exports.inputs import Inputs, inputs_for
 from unrolled.exports.kinds import Kind, check_tokenizers, kind_of
@@ -52,17 +58,14 @@ def export(
         begun("building the graphs")
         reference = with_model(predictor, rounded(predictor.model, precision).eval())
         graphs = models(kind.graphs(reference.model, precision))
-        longest = 0
-        if predictor.folder is not None and (predictor.folder / SPLIT_FILE).exists():
-            longest = SplitRecord.load(predictor.folder).longest_target
-        settings = kind.settings(predictor.recipe, predictor.tokenizers, predictor.model, longest)
+        settings = settings_of(predictor, kind)
         _write_texts(partial, predictor, kind, settings)
         _write_graphs(partial, graphs)
         inputs = inputs_for(predictor)
         agreement = _compared(partial, predictor, reference, kind, settings, graphs, inputs)
         if precision != "float32":
             exported = with_model(predictor, stand_in(predictor, kind, settings, graphs))
-            agreement.scores, agreement.n_scored = _cost(predictor, exported, inputs)
+            agreement.scores, agreement.n_scored = cost_of(predictor, exported, inputs)
         record = _record(predictor, precision, agreement)
         for model in graphs.values():
             describe(model, _properties(record))
@@ -75,6 +78,18 @@ def export(
         files.write_json(partial, files.EXPORT_FILE, record)
         opened(partial)  # raises an error if what was written cannot be read
     return agreement
+
+
+def settings_of(predictor: Any, kind: Kind) -> dict[str, Any]:
+    """What predicting needs beside the graphs.
+
+    Raises:
+        ConfigError: a setting of the run cannot be exported.
+    """
+    longest = 0
+    if predictor.folder is not None and (predictor.folder / SPLIT_FILE).exists():
+        longest = SplitRecord.load(predictor.folder).longest_target
+    return kind.settings(predictor.recipe, predictor.tokenizers, predictor.model, longest)
 
 
 def with_model(predictor: Any, model: Any) -> Any:
@@ -131,14 +146,16 @@ def _compared(
     begun("comparing scores with the model")
     compare_scores(kind, reference, stand_in(predictor, kind, settings, graphs), inputs, agreement)
     begun("comparing answers with the model")
-    compare_answers(partial, reference, inputs, agreement)
+    texts = inputs_to_answer(reference, inputs)
+    found = run_program(partial, texts)
+    compare_answers(texts, found, reference, agreement, "infer.py of the export")
     return agreement
 
 
-def _cost(
+def cost_of(
     predictor: Any, exported: Any, inputs: Inputs
 ) -> tuple[dict[str, tuple[float, float]], int]:
-    """The scores of the run and of the export on its validation part, and the number of rows."""
+    """The scores of the run and of an export on its validation part, and the number of rows."""
     if inputs.rows is None:
         return {}, 0
     begun("scoring the validation part")

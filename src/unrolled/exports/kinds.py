@@ -62,8 +62,12 @@ class Kind:
     probe: Callable[[Any, Any, Sequence[Any]], Traces]
 
 
-def kind_of(task: AnyTask) -> Kind:
+def kind_of(task: AnyTask, form: str = "an ONNX export") -> Kind:
     """How a task is exported.
+
+    Args:
+        task: the task.
+        form: what it is exported as, for messages.
 
     Raises:
         ConfigError: it cannot be exported; the message says why.
@@ -73,13 +77,13 @@ def kind_of(task: AnyTask) -> Kind:
     exported = ", ".join(TABLE)
     if TASKS.get(task.name) is not task:
         raise ConfigError(
-            f"task '{task.name}' is your own, and an ONNX export has a graph built by hand for each kind "
-            f"of model; only {exported} can be exported"
+            f"task '{task.name}' is your own, and {form} has a graph built by hand for each kind of "
+            f"model; only {exported} can be exported"
         )
     if task.name not in TABLE:
         raise ConfigError(
-            f"task '{task.name}' cannot be exported to ONNX yet, because its search depends on rules "
-            f"that are part of Unrolled (grammar, database); {exported} can be exported"
+            f"task '{task.name}' cannot be exported yet, because its search depends on rules that are "
+            f"part of Unrolled (grammar, database) and not of {form}; {exported} can be exported"
         )
     return TABLE[task.name]
 

@@ -11,6 +11,7 @@ from unrolled.tasks.language_model import check_forward
 from unrolled.training.run_folder import check_single
 
 _OF_TEXTS = ("classify", "pair")
+_AS = {"ONNX": "to ONNX", "C": "as C", "page": "as a page"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def check_settings(predictor: Any, form: str) -> None:
 
     Args:
         predictor: the run, from `load`.
-        form: "ONNX" or "C".
+        form: "ONNX", "C" or "page".
 
     Raises:
         ConfigError: a setting of its model cannot be exported; the message names the setting and what to
@@ -61,7 +62,7 @@ def check_settings(predictor: Any, form: str) -> None:
         instead = f"with {option} {refused.instead}" if refused.instead else f"without {option}"
         raise ConfigError(
             f"model.{refused.name} is {refused.value}, which cannot be exported "
-            f"{'as C' if form == 'C' else 'to ONNX'} yet; {other}, or train {instead}"
+            f"{_AS[form]} yet; {other}, or train {instead}"
         )
 
 
