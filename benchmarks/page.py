@@ -139,7 +139,7 @@ def sentences(predictor: Any, n: int) -> list[Any]:
     """Held-out texts, and awkward ones."""
     import unrolled.exports.inputs as given
 
-    given.MOST_TEXTS = n
+    given.MOST_TEXTS, given._N_MADE = n, n
     inputs = inputs_for(predictor)
     return [*inputs.awkward, *inputs.texts][: max(n, len(inputs.awkward))]
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +112,11 @@ def planted(patch: Patch, name: str, before: str, after: str) -> None:
 
 MISTAKES = [
     ("classify", "text.js", "this.lowercase ? lowered(composed) : composed", "lowered(composed)"),
-    ("classify", "answers.js", "ids.length <= most", "ids.length <= 2 * most"),
-    ("tag", "answers.js", "score + transition[before][tag]", "score + transition[tag][before]"),
+    ("classify", "labels.js", "ids.length <= most", "ids.length <= 2 * most"),
+    ("tag", "labels.js", "score + transition[before][tag]", "score + transition[tag][before]"),
     ("tag", "graph.js", 'options.direction === "reverse" ? 1 : 0', "0"),
-    ("language_model", "answers.js", "[END, ...this.words", "[...this.words"),
-    ("translate", "answers.js", "this.search([...row, END]", "this.search(row"),
+    ("language_model", "continuations.js", "[END, ...this.words", "[...this.words"),
+    ("translate", "translations.js", "this.search([...row, END]", "this.search(row"),
 ]
 
 
@@ -135,6 +136,17 @@ def test_mistakes_in_the_script_are_refused(
     with pytest.raises(RunError, match=r"nothing was written"):
         export_page(small, tmp_path / "page.html")
     assert not list(tmp_path.iterdir())
+
+
+@with_node
+def test_a_page_notices_that_it_answers_differently(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    export_page(predictor("tag", **next(model for name, model in MODELS if name == "tag")), file)
+    assert engine.answers_of(str(NODE), file, []) == ([], [])
+    text = file.read_text(encoding="utf-8")
+    wrong = text.replace("score + transition[before][tag]", "score + transition[tag][before]")
+    file.write_text(wrong, encoding="utf-8")
+    assert engine.answers_of(str(NODE), file, [])[1]
 
 
 def test_without_node_a_page_says_what_was_compared(tmp_path: Path, monkeypatch: Patch) -> None:
@@ -170,6 +182,16 @@ def test_the_module_is_that_of_the_source() -> None:
     source = (engine.RUNTIME / "kernels.c").read_bytes()
     assert hashlib.sha256(source).hexdigest() == record["source_sha256"]
     assert hashlib.sha256(module).hexdigest() == record["module_sha256"]
+
+
+def test_the_compiler_makes_the_same_module() -> None:
+    pytest.importorskip("ziglang")
+    root = Path(__file__).parents[2]
+    command = [sys.executable, str(root / "native/build_page.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if b"install ziglang==" in done.stderr:
+        pytest.skip(done.stderr.decode().strip())
+    assert done.returncode == 0, done.stderr.decode()
 
 
 ODD = [
@@ -228,31 +250,26 @@ def test_completions_are_those_of_the_run(tmp_path: Path) -> None:
             small.model = small.task.build(small.recipe.model, small.tokenizers).eval()
         file = tmp_path / f"{kind}.html"
         export_page(small, file)
-        for text in ("", "the re", "the red cat ", "the", "a b", "xq", "see."):
-            expected = [(each.text, each.probability) for each in small.complete(text, 4)]
-            found = completed(file, text)
-            assert [word for word, _ in found] == [word for word, _ in expected], (kind, text)
-            assert [share for _, share in found] == pytest.approx(
-                [share for _, share in expected], abs=1e-5
-            )
+        texts = ["", "the re", "the red cat ", "the", "a b", "xq", "see."]
+        for text, found in zip(texts, completed(file, texts), strict=True):
+            expected = small.complete(text, 4)
+            assert [word for word, _ in found] == [each.text for each in expected], (kind, text)
+            shares = [each.probability for each in expected]
+            assert [share for _, share in found] == pytest.approx(shares, abs=1e-5)
 
 
-def completed(file: Path, text: str) -> list[tuple[str, float]]:
+def completed(file: Path, texts: list[str]) -> list[list[tuple[str, float]]]:
     """The completions that a page gives."""
-    driver = (
-        (engine.RUNTIME / "drive.js")
-        .read_text("utf-8")
-        .replace("model.predict(input)", "model.complete(input, 4)")
-    )
+    driver = (engine.RUNTIME / "drive.js").read_text("utf-8")
     program = file.with_suffix(".js")
-    program.write_text(driver, encoding="utf-8")
+    program.write_text(driver.replace("predict(input)", "complete(input, 4)"), encoding="utf-8")
     done = subprocess.run(
         [str(NODE), str(program), str(file)],
-        input=json.dumps([text]).encode(),
+        input=json.dumps(texts).encode(),
         capture_output=True,
         check=True,
     )
-    return [(word, share) for word, share in json.loads(done.stdout)["answers"][0]["words"]]
+    return [each["words"] for each in json.loads(done.stdout)["answers"]]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,10 @@ from unrolled.system import package_version
 from unrolled.text.tokenizer import Tokenizer
 
 FORMAT = "Unrolled page, format 1"
-_SCRIPTS = ("graph.js", "text.js", "answers.js", "view.js")
+_SCRIPTS = (
+    *("tensors.js", "graph.js", "text.js", "answers.js", "labels.js", "translations.js"),
+    *("continuations.js", "models.js", "view.js"),
+)
 _STRICT = '"use strict";\n'
 
 PURPOSES: Mapping[str, str] = {

@@ -1,6 +1,6 @@
 /* The arithmetic of a page: matrix products, and recurrent layers as the nodes RNN, GRU and LSTM of ONNX.
 
-   Compiled to WebAssembly by build.py, without a C library; graph.js lays out the memory. All matrices
+   Compiled to WebAssembly by native/build_page.py, without a C library; graph.js lays out the memory. All matrices
    are stored by rows. Everything is float32, except inside exponentials. */
 
 typedef float lanes __attribute__((vector_size(16)));

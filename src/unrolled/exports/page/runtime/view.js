@@ -48,7 +48,7 @@ const percent = (share) => `${(100 * share).toFixed(1)}%`;
 const area = (id, label, rows = 4) => [element("label", { for: id }, label), element("textarea", { id, rows, dir: "auto", spellcheck: "false" })];
 const heading = (text) => element("h2", {}, text);
 const scroller = (label, table) => element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table);
-const head = (...names) => element("thead", {}, element("tr", {}, names.map((name) => element("th", { scope: "col" }, name))));
+const head = (...names) => element("thead", {}, element("tr", {}, names.map((name) => (name ? element("th", { scope: "col" }, name) : element("td")))));
 
 function bars(rows, title) { // [name, share, whether it is chosen]
   return element("table", { class: "bars" }, element("caption", {}, title), head("label", "probability", ""), element("tbody", {}, rows.map(([name, share, isChosen]) =>
@@ -57,7 +57,8 @@ function bars(rows, title) { // [name, share, whether it is chosen]
       element("td", { class: "bar" }, element("span", { weight: share }))))));
 }
 
-// One view for each task: the fields of its form, and what it shows of an answer
+// One view for each task: the fields of its form, and what it shows of an answer: what is said to screen
+// readers, too, and then the elements below it.
 
 const MOST_LEFT_OUT = 120;
 const MOST_SHOWN = 12;
@@ -69,10 +70,10 @@ const labelView = (names) => ({
   show: (model, input) => {
     const { labels, probabilities } = model.predict(input);
     const ranked = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
-    const most = labels[0] ?? ranked[0][0];
+    const most = (ranked.find(([name]) => labels.includes(name)) ?? ranked[0])[0];
     const words = [input].flat().reduce((sum, text) => sum + (text.match(/\P{White_Space}+/gu) ?? []).length, 0);
     const parts = [
-      element("p", { class: "result" }, labels.length ? labels.join(", ") : "no label reaches its threshold"),
+      labels.length ? labels.join(", ") : "no label reaches its threshold",
       bars(ranked.slice(0, MOST_SHOWN).map(([name, share]) => [name, share, labels.includes(name)]), "Probabilities of the labels"),
     ];
     if (words > MOST_LEFT_OUT) {
@@ -112,7 +113,7 @@ const VIEWS = {
     isEmpty: (input) => !input.trim(),
     show: (model, input) => {
       const { words, labels, probabilities } = model.predict(input);
-      return [element("ol", { class: "tags", "aria-label": "Words with their tags" }, words.map((word, i) =>
+      return ["", element("ol", { class: "tags", "aria-label": "Words with their tags" }, words.map((word, i) =>
         element("li", { class: labels[i] === "O" ? false : "tagged" }, element("bdi", {}, word), element("b", {}, labels[i]), element("span", {}, percent(probabilities[i])))))];
     },
   },
@@ -122,7 +123,7 @@ const VIEWS = {
     isEmpty: (input) => !input.trim(),
     show: (model, input) => {
       const { text, score, tokens, source, attention } = model.predict(input);
-      const parts = [element("p", { class: "result", dir: "auto" }, text || "(an empty translation)"), element("p", { class: "soft" }, `log-probability, after the length penalty: ${score.toFixed(3).replace("-", "−")}`)];
+      const parts = [text || "(an empty translation)", element("p", { class: "soft" }, `log-probability, after the length penalty: ${score.toFixed(3).replace("-", "−")}`)];
       if (!attention) return parts;
       return [...parts, heading("Attention"), scroller("Attention", attentionTable(attention, tokens, [...source, "end"]))];
     },
@@ -144,7 +145,7 @@ const VIEWS = {
         element("button", { type: "button", onclick: () => insert(word.slice(typed.length), model) }, element("bdi", {}, word), ` ${percent(share)}`))));
       const button = document.getElementById("continue"), N_TOKENS = model.words.kind === "char" ? 120 : 30;
       button.onclick = () => insert(model.generate(document.getElementById("text").value, N_TOKENS, { temperature: Number(document.getElementById("temperature").value) }), model, false);
-      return null;
+      return [""];
     },
   },
 };
@@ -167,7 +168,7 @@ function attentionTable(attention, tokens, source) {
 // The page
 
 async function begin() {
-  const state = document.getElementById("state"), form = document.getElementById("form"), answer = document.getElementById("answer");
+  const [state, form, said, answer] = ["state", "form", "said", "answer"].map((id) => document.getElementById(id));
   const alarm = (text) => state.replaceWith(element("p", { role: "alert", class: "alarm" }, text));
   let found;
   const start = performance.now();
@@ -191,9 +192,9 @@ async function begin() {
   form.addEventListener("submit", (event) => event.preventDefault());
   const show = () => {
     const input = view.input();
-    const parts = view.isEmpty(input) ? [] : view.show(model, input);
-    if (parts) answer.replaceChildren(...parts);
-    answer.hidden = !parts?.length;
+    const [text, ...parts] = view.isEmpty(input) ? [""] : view.show(model, input);
+    if (said.textContent !== text) said.textContent = text;
+    answer.replaceChildren(...parts);
   };
   let waiting;
   form.addEventListener("input", () => {

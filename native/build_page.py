@@ -1,9 +1,10 @@
-"""Compile kernels.c to WebAssembly: writes kernels.wasm.txt (base64), and its SHA-256 is in runtime.json.
+"""Compile the arithmetic of pages, kernels.c, to WebAssembly.
 
     pip install ziglang==0.17.1
-    python src/unrolled/exports/page/runtime/build.py [--check]
+    python native/build_page.py [--check]
 
-The same compiler gives the same bytes on every machine; `--check` only compares.
+Writes kernels.wasm.txt (base64) and runtime.json (its SHA-256, and that of the source). The same compiler
+gives the same bytes on every machine; `--check` only compares.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-HERE = Path(__file__).parent
+RUNTIME = Path(__file__).parents[1] / "src/unrolled/exports/page/runtime"
 COMPILER = "0.17.1"
 EXPORTED = ("tanh_all", "sigmoid_all", "exp_all", "product", "layer", "__heap_base")
 OPTIONS = (
@@ -42,7 +43,7 @@ def compiled() -> bytes:
         raise SystemExit(f"ziglang {version} is installed; install ziglang=={COMPILER}")
     with tempfile.TemporaryDirectory() as scratch:
         module = Path(scratch) / "kernels.wasm"
-        source = HERE / "kernels.c"
+        source = RUNTIME / "kernels.c"
         # Compiled from standard input, so that no path is part of the module.
         command = (
             sys.executable,
@@ -64,7 +65,7 @@ def main() -> None:
     module = compiled()
     record = {
         "compiler": f"ziglang {COMPILER}",
-        "source_sha256": hashlib.sha256((HERE / "kernels.c").read_bytes()).hexdigest(),
+        "source_sha256": hashlib.sha256((RUNTIME / "kernels.c").read_bytes()).hexdigest(),
         "module_sha256": hashlib.sha256(module).hexdigest(),
         "bytes": len(module),
     }
@@ -74,8 +75,8 @@ def main() -> None:
     }
     for name, text in files.items():
         if "--check" not in sys.argv:
-            (HERE / name).write_text(text, encoding="ascii")
-        elif (HERE / name).read_text(encoding="ascii") != text:
+            (RUNTIME / name).write_text(text, encoding="ascii")
+        elif (RUNTIME / name).read_text(encoding="ascii") != text:
             raise SystemExit(f"{name} differs from what the compiler makes")
     print(json.dumps(record, indent=1))
 
