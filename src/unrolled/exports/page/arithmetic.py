@@ -168,7 +168,7 @@ def _gather_nd(x: Array, places: Array) -> Array:
 
 def _scatter(arrays: list[Array], axis: int) -> Array:
     x = arrays[0].copy()
-    places = list(np.indices(arrays[1].shape))
+    places: list[Array] = list(np.indices(arrays[1].shape))
     places[axis] = arrays[1]
     np.add.at(x, tuple(places), arrays[2])
     return x

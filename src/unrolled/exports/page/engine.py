@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -73,4 +74,13 @@ def answers_of(
         problem = next((line for line in lines if "Error" in line), "no message")
         raise RunError(f"the script of the page fails ({problem[:300]}); nothing was written")
     found = json.loads(done.stdout)
-    return found["answers"], found["wrong"]
+    return _with_nan(found["answers"]), found["wrong"]
+
+
+def _with_nan(answer: Any) -> Any:
+    """JSON has no number that is not finite: JavaScript writes null."""
+    if isinstance(answer, dict):
+        return {name: _with_nan(each) for name, each in answer.items()}
+    if isinstance(answer, list):
+        return [_with_nan(each) for each in answer]
+    return math.nan if answer is None else answer

@@ -235,8 +235,18 @@ def _stored(reference: Any) -> list[tuple[Any, Any]]:
 
     No text of the training data is among them, as pages are made to be passed on.
     """
-    texts = made_up(reference)[:_N_STORED]
-    return [(text, _answer(reference, text)) for text in [*texts, *_awkward(reference)]]
+    texts = [*made_up(reference)[:_N_STORED], *_awkward(reference)]
+    pairs = [(text, _answer(reference, text)) for text in texts]
+    return [(text, answer) for text, answer in pairs if _is_finite(answer)]
+
+
+def _is_finite(answer: dict[str, Any]) -> bool:
+    """Whether all numbers of an answer are: a model can overflow, and then has no answer."""
+    try:
+        json.dumps(answer, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _awkward(reference: Any) -> list[Any]:

@@ -11,7 +11,7 @@ class Translations {
     const words = this.source.written(text, encoded).slice(0, most), row = encoded.slice(0, most);
     if (!row.length) return { text: "", score: 0, tokens: [], source: [], attention: null };
     const [score, tokens] = this.search([...row, END], words)[0];
-    return { text: this.target.decode(tokens, words), score, source: shownAll(this.source, row, words), ...this.attended([...row, END], words, tokens) };
+    return { text: this.target.decode(tokens, words), score, source: this.source.kind === "bpe" ? shown(this.source, row) : words, ...this.attended([...row, END], words, tokens) };
   }
 
   search(source, words) { // the n best [score, ids], best first; id V + s is the word at step s of the source
@@ -113,7 +113,7 @@ class Translations {
       rows.push(Array.from(attention.data.subarray(0, source.length)));
       state = next;
     }
-    return { tokens: shownAll(this.target, tokens, words), attention: rows.length ? rows : null };
+    return { tokens: shown(this.target, tokens, words), attention: rows.length ? rows : null };
   }
 }
 
@@ -130,9 +130,7 @@ function largest(rows, totals, k) { // the k best [total, hypothesis, token]; of
   return best;
 }
 
-function shownAll(words, row, others) { // tokens as a reader wants to see them; a word that the model does not know as it is written
-  return row.map((id, i) => {
-    const token = words.tokens[id] ?? others[id - words.tokens.length];
-    return words.kind === "bpe" ? textOf(bytesOfToken(token)).trim() : id === UNKNOWN ? others[i] ?? token : token;
-  });
+function shown(words, row, others) { // tokens as a reader wants to see them
+  const tokens = row.map((id) => words.tokens[id] ?? others[id - words.tokens.length]);
+  return words.kind === "bpe" ? tokens.map((token) => textOf(bytesOfToken(token)).trim()) : tokens;
 }

@@ -152,6 +152,7 @@ const VIEWS = {
 
 function insert(text, model, isWord = true) {
   const field = document.getElementById("text");
+  if (isWord && CLOSING.has(text)) field.value = field.value.trimEnd(); // "cat ." is written "cat."
   field.value += text + (isWord && model.words.kind !== "char" ? " " : "");
   field.focus();
   field.dispatchEvent(new Event("input", { bubbles: true }));
