@@ -4,25 +4,32 @@
     unrolled sample tagging tables/tagging
     python benchmarks/defaults.py SETS tables --out runs/defaults --record docs/results.jsonl
     python benchmarks/defaults.py SETS tables --out runs/sizes --only snli tatoeba --rows 100 1000 10000
+    python benchmarks/defaults.py SETS tables --out runs/curve --only sst2 --rows 50 100 500 2000 \
+        --pretrained runs/sst-forward runs/sst-backward
 
 Each set is trained by `unrolled train --task TASK --data FILE`, with the files of its official split, and
-evaluated once on the test set by `unrolled evaluate`. With `--rows`, only the first rows of the training
-file are used, and the score is that of the validation set. Finished runs are not repeated.
+evaluated once on the test set by `unrolled evaluate`. With `--rows`, only some rows of the training file
+are used, spread evenly over it, and the score is that of the validation set. With `--pretrained`, the
+encoder starts with language models. The best n-gram baseline of a run is printed beside it. Finished
+runs are not repeated.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
-import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 UNROLLED = (sys.executable, "-m", "unrolled")
 
@@ -63,6 +70,8 @@ def _no_valid(name: str) -> DataSet:
 DATA_SETS = {
     "trec": _no_valid("trec"),
     "sst2": _parts("classify", "tables/sst2", "accuracy"),
+    "sst2_joined": _parts("classify", "tables/sst2_joined", "accuracy"),
+    "trec_joined": _no_valid("trec_joined"),
     "imdb": _no_valid("imdb"),
     "snli": _parts("pair", "tables/snli", "accuracy"),
     "tagging": _parts("tag", "tables/tagging", "f1", "conll"),
@@ -87,12 +96,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the run folders")
     parser.add_argument("--only", nargs="+", choices=DATA_SETS, default=list(DATA_SETS))
     parser.add_argument("--rows", type=int, nargs="+", help="numbers of training rows")
+    parser.add_argument("--pretrained", nargs="+", default=[], help="language models to start with")
     parser.add_argument("--record", type=Path, help="file to append the test scores to")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    print(
-        "| set | rows | minutes | steps | peak memory | part | score |\n|---|---|---|---|---|---|---|"
-    )
+    print("| set | rows | minutes | steps | peak memory | part | score | best n-gram baseline |")
+    print("|---|---|---|---|---|---|---|---|")
     for name in options.only:
         for n_rows in options.rows or [None]:
             print(run(name, n_rows, options), flush=True)
@@ -107,9 +116,10 @@ def run(name: str, n_rows: int | None, options: argparse.Namespace) -> str:
         for part in ("train", "valid", "test")
     }
     if n_rows is not None:
-        parts["train"] = [
-            str(_shortened(Path(f), n_rows, folder, data_set)) for f in parts["train"]
-        ]
+        if not parts["valid"]:
+            rest, parts["valid"] = _held_out(Path(parts["train"][0]), options.out)
+            parts["train"] = [rest]
+        parts["train"] = [str(_shortened(Path(f), n_rows, folder)) for f in parts["train"]]
     cost_file = folder.with_suffix(".cost.json")
     if not cost_file.exists():
         files = [
@@ -118,7 +128,9 @@ def run(name: str, n_rows: int | None, options: argparse.Namespace) -> str:
             if parts[part]
             for word in (option, *parts[part])
         ]
-        cost = _train(["--task", data_set.task, *files, "--out", str(folder)], folder)
+        started = [word for run in options.pretrained for word in ("--model.pretrained", run)]
+        command = ["--task", data_set.task, *files, *started, "--out", str(folder)]
+        cost = _train(command, folder)
         cost_file.write_text(json.dumps(cost), encoding="utf-8")
     cost = json.loads(cost_file.read_text(encoding="utf-8"))
     part = "valid" if n_rows is not None or data_set.task == "language_model" else "test"
@@ -126,7 +138,8 @@ def run(name: str, n_rows: int | None, options: argparse.Namespace) -> str:
     rows = "all" if n_rows is None else f"{n_rows:,}"
     return (
         f"| {name} | {rows} | {cost['seconds'] / 60:.1f} | {_last_step(folder):,} | "
-        f"{cost['n_bytes'] / 2**30:.1f} GiB | {part} | {data_set.score} {score:.2f} |"
+        f"{cost['n_bytes'] / 2**30:.1f} GiB | {part} | {data_set.score} {score:.2f} | "
+        f"{_best_baseline(folder)} |"
     )
 
 
@@ -135,14 +148,45 @@ def _path(file: str, options: argparse.Namespace) -> Path:
     return Path(options.sets / file if tables == file else options.tables / tables)
 
 
-def _shortened(file: Path, n_rows: int, folder: Path, data_set: DataSet) -> Path:
-    """A copy of the first rows of a table, with its header, or of the first lines of other text."""
+def _shortened(file: Path, n_rows: int, folder: Path) -> Path:
+    """A copy of some rows of a table, with its header, or of some lines of other text."""
     short = folder.with_suffix(f".{file.name.removesuffix('.gz')}")
-    opened = gzip.open if file.suffix == ".gz" else open
-    header = file.suffix == ".tsv"
-    with opened(file, "rt", encoding="utf-8", newline="\n") as source:
-        short.write_text("".join(itertools.islice(source, n_rows + header)), encoding="utf-8")
+    header, rows = _rows_of(file)
+    short.write_text("".join([*header, *_evenly(rows, n_rows)]), encoding="utf-8")
     return short
+
+
+def _held_out(file: Path, out: Path) -> tuple[str, list[str]]:
+    """Copies of a table without some of its rows, and of these: the same for all sizes."""
+    header, rows = _rows_of(file)
+    valid = _evenly(range(len(rows)), min(1_000, len(rows) // 10))
+    kept = set(range(len(rows))) - set(valid)
+    parts = {"rest": sorted(kept), "valid": valid}
+    for name, chosen in parts.items():
+        path = out / f"{file.parent.name}-{name}.tsv"
+        path.write_text("".join([*header, *(rows[i] for i in chosen)]), encoding="utf-8")
+    return str(out / f"{file.parent.name}-rest.tsv"), [str(out / f"{file.parent.name}-valid.tsv")]
+
+
+def _rows_of(file: Path) -> tuple[list[str], list[str]]:
+    opened = gzip.open if file.suffix == ".gz" else open
+    with opened(file, "rt", encoding="utf-8", newline="\n") as source:
+        lines = list(source)
+    n_header = int(file.suffix == ".tsv")
+    return lines[:n_header], lines[n_header:]
+
+
+def _evenly(rows: Sequence[T], n: int) -> list[T]:
+    return (
+        [rows[i * len(rows) // n] for i in range(min(n, len(rows)))] if n < len(rows) else [*rows]
+    )
+
+
+def _best_baseline(folder: Path) -> str:
+    """The score of the best baseline, from the sentence that closes training."""
+    log = folder.with_suffix(".log").read_text(encoding="utf-8")
+    found = re.search(r"baseline \(([^)]*)\) has ([\d.]+)", log)
+    return f"{found[1]} {found[2]}" if found else ""
 
 
 def _train(options: Sequence[str], folder: Path) -> dict[str, float]:

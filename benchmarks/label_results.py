@@ -10,7 +10,8 @@ the scores on the validation set are printed. With `--test`, each run is also ev
 once: its scores are appended to the results file with date and commit, and its predictions are saved in
 the run folder, from which all later tables and comparisons are made. Means over seeds have a 95 %
 interval by Student's t; `--compare A B` resamples examples and seeds
-(`unrolled.metrics.intervals.paired_bootstrap`).
+(`unrolled.metrics.intervals.paired_bootstrap`). With `--ensemble`, the mean of the probabilities of all
+seeds is one more variant, without training.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from unrolled.predictors.run_baselines import (
     load_run_baselines,
 )
 from unrolled.tasks import TASKS
+from unrolled.training.ensemble import fit_ensemble, member_folder
 from unrolled.training.loop import train
 from unrolled.training.recipe import Recipe, recipe_from_toml
 from unrolled.training.run_folder import CONFIG_FILE
@@ -66,6 +68,9 @@ def main() -> None:
         "--baselines", action="store_true", help="also fit the bag-of-words baselines"
     )
     parser.add_argument(
+        "--ensemble", action="store_true", help="also average the probabilities of the seeds"
+    )
+    parser.add_argument(
         "--test", type=Path, help="evaluate once on the test set; append the scores to this file"
     )
     parser.add_argument("--metric", help="metric to print and compare; by default training.metric")
@@ -90,6 +95,9 @@ def main() -> None:
         runs[name] = [
             one_run(recipe, arguments.runs / f"{name}-{seed}", seed) for seed in arguments.seeds
         ]
+        if arguments.ensemble:
+            folder = arguments.runs / f"{name}-ensemble"
+            runs[f"{name}, ensemble"] = [average(recipe, runs[name], arguments.seeds, folder)]
     first = next(iter(runs.values()))[0]
     if arguments.baselines and not (first / BASELINES_FOLDER).is_dir():
         print_baselines(first)
@@ -118,13 +126,35 @@ def one_run(recipe: Recipe, folder: Path, seed: int) -> Path:
     start = time.perf_counter()
     run = train(recipe, folder, resume=folder.is_dir())
     seconds = time.perf_counter() - start
+    best_step = run.best and run.best.step
+    save_scores(folder, steps=run.steps, best_step=best_step, seconds=seconds)
+    return folder
+
+
+def average(recipe: Recipe, runs: Sequence[Path], seeds: Sequence[int], folder: Path) -> Path:
+    """Make an ensemble of trained runs, unless it exists, and save its validation scores."""
+    if (folder / SCORES).is_file():
+        return folder
+    if list(seeds) != list(range(seeds[0], seeds[0] + len(seeds))):
+        raise SystemExit(f"--ensemble needs consecutive --seeds, not {seeds}")
+    events = fit_ensemble(replace(recipe, seed=seeds[0]), folder, len(seeds))
+    for seed, run in zip(seeds, runs, strict=True):
+        member = member_folder(folder, seed)
+        member.parent.mkdir(exist_ok=True)
+        if not member.exists():
+            member.symlink_to(run.resolve(), target_is_directory=True)
+    for _ in events:
+        pass
+    save_scores(folder)
+    return folder
+
+
+def save_scores(folder: Path, **details: object) -> None:
     predictor = load_labels(folder)
     figures = predictor.evaluate(predictor.held_out("valid")).figures()
     scores = {name: value for name, value in figures.items() if isinstance(value, float)}
-    details = {"steps": run.steps, "best_step": run.best and run.best.step, "seconds": seconds}
-    scores_file.write_text(json.dumps({"valid": scores, **details}), encoding="utf-8")
-    print(f"{folder}: {seconds:.0f} s, {run.steps} steps, {scores}", flush=True)
-    return folder
+    (folder / SCORES).write_text(json.dumps({"valid": scores, **details}), encoding="utf-8")
+    print(f"{folder}: {details}, {scores}", flush=True)
 
 
 def test(folder: Path, results: Path, **labels: object) -> None:

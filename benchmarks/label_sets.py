@@ -1,12 +1,15 @@
 """Convert public data sets of labelled texts to TSV files for the recipes.
 
-    python benchmarks/label_sets.py FOLDER_OF_SETS OUT [--sets sst2 sst5 trec imdb snli stance_a stance_b]
+    python benchmarks/label_sets.py FOLDER_OF_SETS OUT [--sets sst2 sst5 trec imdb snli stance_a \
+        stance_b sst2_joined sst5_joined trec_joined]
 
 Each set is written to OUT/<set>/train.tsv, test.tsv and, if there is an official validation set,
 valid.tsv. The input folder has the folders `sst` (stsa.binary.*, stsa.fine.*), `trec` (TREC.*.all),
 `imdb` (aclImdb_labeled.tar.gz), `snli` (train_18k.csv and the official dev and test sets) and
 `semeval2016-task6`. Tabs and line ends inside a text are replaced by spaces, HTML line breaks of IMDB
-too; the hashtag of the stance task is removed; nothing else is changed.
+too; the hashtag of the stance task is removed; nothing else is changed. In the sets with `_joined`,
+the endings that SST and TREC write apart are joined again ("does n't" becomes "doesn't"), as in the text
+of which a pretrained language model has learned, and brackets and quotes are written as usual.
 """
 
 from __future__ import annotations
@@ -16,12 +19,14 @@ import gzip
 import json
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from convert_sets import Converter, convert
 
 Rows = Iterable[tuple[str, ...]]
+Written = Callable[[str], str]
 
 TREC_CLASSES = ("DESC", "ENTY", "ABBR", "HUM", "NUM", "LOC")
 SNLI_CLASSES = {"1": "neutral", "2": "contradiction", "3": "entailment"}
@@ -50,31 +55,46 @@ def lines_of(path: Path) -> Iterator[str]:
             yield line
 
 
-def labelled_lines(path: Path, names: dict[str, str]) -> Iterator[tuple[str, str]]:
+def joined(text: str) -> str:
+    """A text of SST or TREC as one would write it.
+
+    >>> print(joined("it 's -lrb- not quite -rrb- ` a film ' , `` I ca n't see ''"))
+    it's ( not quite ) ' a film ' , " I can't see "
+    """
+    for written, usual in (("-lrb-", "("), ("-rrb-", ")"), ("``", '"'), ("''", '"'), ("`", "'")):
+        text = text.replace(written, usual)
+    return re.sub(r" (n't|'(?:s|re|ve|ll|d|m))(?= |$)", r"\1", text, flags=re.IGNORECASE)
+
+
+def labelled_lines(
+    path: Path, names: dict[str, str], as_written: Written = str
+) -> Iterator[tuple[str, str]]:
     """Parse lines with a label, a space and a text."""
     for line in lines_of(path):
         label, _, text = line.partition(" ")
-        yield text, names.get(label, label)
+        yield as_written(text), names.get(label, label)
 
 
-def sst(source: Path, out: Path, kind: str, names: dict[str, str]) -> None:
+def sst(
+    source: Path, out: Path, kind: str, names: dict[str, str], as_written: Written = str
+) -> None:
     for part, name in (("train", "train"), ("dev", "valid"), ("test", "test")):
-        rows = labelled_lines(source / "sst" / f"stsa.{kind}.{part}", names)
+        rows = labelled_lines(source / "sst" / f"stsa.{kind}.{part}", names, as_written)
         write(out / f"{name}.tsv", ("text", "label"), rows)
 
 
-def sst2(source: Path, out: Path) -> None:
-    sst(source, out, "binary", {"0": "negative", "1": "positive"})
+def sst2(source: Path, out: Path, as_written: Written = str) -> None:
+    sst(source, out, "binary", {"0": "negative", "1": "positive"}, as_written)
 
 
-def sst5(source: Path, out: Path) -> None:
-    sst(source, out, "fine", {})
+def sst5(source: Path, out: Path, as_written: Written = str) -> None:
+    sst(source, out, "fine", {}, as_written)
 
 
-def trec(source: Path, out: Path) -> None:
+def trec(source: Path, out: Path, as_written: Written = str) -> None:
     names = {str(number): name for number, name in enumerate(TREC_CLASSES)}
     for part in ("train", "test"):
-        rows = labelled_lines(source / "trec" / f"TREC.{part}.all", names)
+        rows = labelled_lines(source / "trec" / f"TREC.{part}.all", names, as_written)
         write(out / f"{part}.tsv", ("text", "label"), rows)
 
 
@@ -159,6 +179,9 @@ SETS: dict[str, Converter] = {
     "snli": snli,
     "stance_a": stance_a,
     "stance_b": stance_b,
+    "sst2_joined": partial(sst2, as_written=joined),
+    "sst5_joined": partial(sst5, as_written=joined),
+    "trec_joined": partial(trec, as_written=joined),
 }
 
 

@@ -7,9 +7,11 @@ and each only where it is not given. How they were chosen is in docs/results.md 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from unrolled.errors import DataError, UnavailableError
@@ -19,7 +21,7 @@ _BLOCK = 1 << 20
 
 
 MOST_ROWS = 1_000
-"""Number of rows above which a run has the usual defaults, as others were not tried with more."""
+"""Number of rows above which a classifier has the usual settings of training."""
 
 _OPTIMISER = ("optimiser", "weight_decay", "momentum", "beta1", "beta2", "learning_rate")
 _SCHEDULE = (
@@ -41,26 +43,56 @@ _GROUPS: Mapping[str, Sequence[str]] = {
 """For a setting, those of the same section with which it is left out if one of them is given."""
 
 
-def sized_settings(task: str, data: Sequence[str], given: Collection[str] = ()) -> dict[str, Any]:
+def sized_settings(
+    task: str, data: Sequence[str], given: Mapping[str, str | None] = MappingProxyType({})
+) -> dict[str, Any]:
     """The settings that suit the amount of data, by full names.
 
-    Args:
-        task: name of the task; only `classify` has such settings.
-        data: files of the training data.
-        given: full names of settings that are given; these, and those that depend on them, are left out.
+    - n-grams are counted beside the network (Wang & Manning 2012), if scikit-learn is installed;
+    - an encoder that starts with language models is unfrozen layer by layer, with rates that fall from
+      layer to layer (Howard & Ruder 2018);
+    - a classifier of up to `MOST_ROWS` texts is trained for a number of passes that depends on their
+      number.
 
-    >>> sized_settings("pair", ["pairs.tsv"])
+    Args:
+        task: name of the task; only `classify` and `pair` have such settings.
+        data: files of the training data.
+        given: settings that are given, by full names; these, and those that depend on them, are left out.
+
+    >>> sized_settings("tag", ["words.conll"])
     {}
     """
-    if task != "classify":
+    if task not in ("classify", "pair"):
         return {}
     n_rows, n_bytes = measured(tuple(data))
-    if not 0 < n_rows <= MOST_ROWS:
+    if not n_rows:
         return {}
-    several = "data.label_separator" in given
+    settings: dict[str, Any] = {"model.ngrams": 2} if _counts(given) else {}
+    if given.get("model.pretrained"):
+        settings |= _tuned(task, n_rows, n_bytes)
+    elif task == "classify" and n_rows <= MOST_ROWS:
+        settings |= _small(n_rows, n_bytes)
+    if "training.metric" in settings and "data.label_separator" in given:
+        settings["training.metric"] = "micro_f1"
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in given
+        and not any(f"training.{other}" in given for other in _GROUPS.get(name, ()))
+    }
+
+
+def _counts(given: Mapping[str, str | None]) -> bool:
+    """Whether n-grams can be counted, of both texts of a pair and in their order."""
+    is_control = given.get("model.encoder") in ("first_only", "second_only")
+    return find_spec("sklearn") is not None and not is_control and "data.word_order" not in given
+
+
+def _small(n_rows: int, n_bytes: int) -> dict[str, Any]:
+    """Settings for a classifier of few texts."""
     max_tokens = n_tokens(n_bytes / n_rows)
     n_batches = math.ceil(n_bytes / _BYTES_PER_TOKEN / max_tokens)
-    settings: dict[str, Any] = {
+    return {
         "model.dropout_rate": 0.5,
         "training.optimiser": "lazy_adam",
         "training.learning_rate": 2e-3,
@@ -69,15 +101,41 @@ def sized_settings(task: str, data: Sequence[str], given: Collection[str] = ()) 
         "training.max_epochs": n_epochs(n_rows, n_batches),
         "training.max_tokens": max_tokens,
         "training.average": 0.99,
-        "training.metric": "micro_f1" if several else "accuracy",
+        "training.metric": "accuracy",
         "training.evaluate_every_n_steps": 0,
     }
-    return {
-        name: value
-        for name, value in settings.items()
-        if name not in given
-        and not any(f"training.{other}" in given for other in _GROUPS.get(name, ()))
+
+
+def _tuned(task: str, n_rows: int, n_bytes: int) -> dict[str, Any]:
+    """Settings for an encoder that starts with language models."""
+    max_tokens = n_tokens(n_bytes / n_rows)
+    n_batches = math.ceil(n_bytes / _BYTES_PER_TOKEN / max_tokens)
+    pooling = {"model.pooling": "concat"} if task == "classify" else {}
+    return pooling | {
+        "model.dropout_rate": 0.4,
+        "training.optimiser": "lazy_adam",
+        "training.learning_rate": 2e-3,
+        "training.schedule": "slanted",
+        "training.layer_divisor": 2.6,
+        "training.unfreeze_every_n_epochs": 1,
+        "training.patience": 0,
+        "training.max_epochs": n_tuning_epochs(n_batches),
+        "training.max_tokens": max_tokens,
+        "training.metric": "accuracy",
+        "training.evaluate_every_n_steps": 0,
     }
+
+
+def n_tuning_epochs(n_batches: int) -> int:
+    """The number of passes in which an encoder of language models is tuned.
+
+    >>> [n_tuning_epochs(n) for n in (2, 20, 80, 300, 1_500)]
+    [40, 15, 8, 8, 4]
+    """
+    return max(4, min(8, 3_000 // n_batches), min(40, _LEAST_TUNING_UPDATES // n_batches))
+
+
+_LEAST_TUNING_UPDATES = 300
 
 
 def n_epochs(n_rows: int, n_batches: int) -> int:
