@@ -125,7 +125,8 @@ const VIEWS = {
       const { text, score, tokens, source, attention } = model.predict(input);
       const parts = [text || "(an empty translation)", element("p", { class: "soft" }, `log-probability, after the length penalty: ${score.toFixed(3).replace("-", "−")}`)];
       if (!attention) return parts;
-      return [...parts, heading("Attention"), scroller("Attention", attentionTable(attention, tokens, [...source, "end"]))];
+      const note = "Where the model looks (in per cent) as it writes each word; a row is a word of the translation.";
+      return [...parts, heading("Attention"), element("p", { class: "soft" }, note), scroller("Attention", attentionTable(attention, tokens, [...source, "end"]))];
     },
   },
   language_model: {
@@ -161,7 +162,6 @@ function insert(text, model, isWord = true) {
 function attentionTable(attention, tokens, source) {
   const cell = (share) => element("td", { weight: share, class: share > 0.5 ? "strong" : false }, share >= 0.005 ? Math.round(100 * share) : "");
   return element("table", { class: "attention" },
-    element("caption", {}, "Where the model looks (in per cent) as it writes each word; a row is a word of the translation"),
     element("thead", {}, element("tr", {}, element("td"), source.map((word) => element("th", { scope: "col" }, element("bdi", {}, word))))),
     element("tbody", {}, attention.map((row, i) => element("tr", {}, element("th", { scope: "row" }, element("bdi", {}, tokens[i])), row.map(cell)))));
 }
