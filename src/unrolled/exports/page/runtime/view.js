@@ -62,6 +62,7 @@ function bars(rows, title) { // [name, share, whether it is chosen]
 
 const MOST_LEFT_OUT = 120;
 const MOST_SHOWN = 12;
+const STRONG = 0.77; // above, the text of a cell has the other colour: its contrast is at least 4.5 everywhere
 
 const labelView = (names) => ({
   fields: () => names.flatMap(([id, label]) => area(id, label)),
@@ -160,7 +161,7 @@ function insert(text, model, isWord = true) {
 }
 
 function attentionTable(attention, tokens, source) {
-  const cell = (share) => element("td", { weight: share, class: share > 0.5 ? "strong" : false }, share >= 0.005 ? Math.round(100 * share) : "");
+  const cell = (share) => element("td", { weight: share, class: share > STRONG ? "strong" : false }, share >= 0.005 ? Math.round(100 * share) : "");
   return element("table", { class: "attention" },
     element("thead", {}, element("tr", {}, element("td"), source.map((word) => element("th", { scope: "col" }, element("bdi", {}, word))))),
     element("tbody", {}, attention.map((row, i) => element("tr", {}, element("th", { scope: "row" }, element("bdi", {}, tokens[i])), row.map(cell)))));
