@@ -51,6 +51,7 @@ NAMES = [
     "explain",
     "explain_words",
     "export_onnx",
+    "export_page",
     "fit",
     "inspect_recipe",
     "inspect_run",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from unrolled.inspect.trace import trace_text
     from unrolled.ops import explain, unroll, using
     from unrolled.predictors.code import CodePredictor
-    from unrolled.predictors.exporting import export_onnx
+    from unrolled.predictors.exporting import export_onnx, export_page
     from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor
     from unrolled.predictors.language_model import LanguagePredictor
     from unrolled.predictors.load import (
@@ -108,6 +108,7 @@ _HOME = {
     "explain": "unrolled.ops",
     "explain_words": "unrolled.inspect.attribution",
     "export_onnx": "unrolled.predictors.exporting",
+    "export_page": "unrolled.predictors.exporting",
     "fit": "unrolled.training.loop",
     "inspect_recipe": "unrolled.inspect.gradient_flow",
     "inspect_run": "unrolled.inspect.gradient_flow",
@@ -168,6 +169,7 @@ __all__ = [
     "explain",
     "explain_words",
     "export_onnx",
+    "export_page",
     "fit",
     "inspect_recipe",
     "inspect_run",

@@ -10,6 +10,7 @@ import small_models
 from unrolled.exports import inputs as given
 from unrolled.exports.export import stand_in, with_model
 from unrolled.exports.gate import Agreement, compare_scores
+from unrolled.exports.graph import models
 from unrolled.exports.kinds import kind_of
 from unrolled.exports.rounding import Precision, rounded
 
@@ -31,7 +32,7 @@ def agreement_of(small: Any, precision: Precision = "float32") -> float:
     kind, agreement = kind_of(small.task), Agreement("")
     settings = kind.settings(small.recipe, small.tokenizers, small.model, 0)
     reference = with_model(small, rounded(small.model, precision).eval())
-    models = kind.graphs(reference.model, precision)
-    graphs = stand_in(small, kind, settings, models)
-    compare_scores(kind, reference, graphs, given.inputs_for(small), agreement)
+    graphs = models(kind.graphs(reference.model, precision))
+    exported = stand_in(small, kind, settings, graphs)
+    compare_scores(kind, reference, exported, given.inputs_for(small), agreement)
     return agreement.largest

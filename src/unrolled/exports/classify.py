@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from unrolled.exports import parts
 from unrolled.exports.graph import Graph
 from unrolled.exports.recurrence import Rows
@@ -12,7 +10,7 @@ from unrolled.layers.lm_encoder import LanguageModelEncoder
 from unrolled.tasks.classify import Classifier
 
 
-def graphs(model: Classifier, precision: Precision) -> dict[str, Any]:
+def graphs(model: Classifier, precision: Precision) -> dict[str, Graph]:
     """The graph, by the name of its file."""
     g = Graph("classify", precision)
     rows = Rows.of(g, g.input("text", "rows", "text steps", kind="INT64"))
@@ -32,4 +30,4 @@ def graphs(model: Classifier, precision: Precision) -> dict[str, Any]:
     )
     if weights_BT:
         g.output("attention", weights_BT, "rows", "text steps")
-    return {"model.onnx": g.model()}
+    return {"model.onnx": g}

@@ -13,8 +13,14 @@ from unrolled.config import require
 from unrolled.exports import folder as files
 from unrolled.exports.card import card
 from unrolled.exports.ensembles import kind_of_run
-from unrolled.exports.gate import Agreement, compare_answers, compare_scores
-from unrolled.exports.graph import check_installed, describe
+from unrolled.exports.gate import (
+    Agreement,
+    compare_answers,
+    compare_scores,
+    inputs_to_answer,
+    run_program,
+)
+from unrolled.exports.graph import check_installed, describe, models
 from unrolled.exports.inputs import Inputs, inputs_for
 from unrolled.exports.kinds import Kind, check_tokenizers
 from unrolled.exports.opened import opened, sessions_of
@@ -48,36 +54,45 @@ def export(
     """
     require(precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", precision)
     check_installed("onnx", "onnxruntime")
-    check_run(predictor, averages=True, reads_back=True)
+    check_run(predictor, "ONNX")
     kind = kind_of_run(predictor)
     check_tokenizers(predictor.tokenizers)
     with files.beginning(path, force) as partial:
         begun("building the graphs")
         reference = with_model(predictor, rounded(predictor.model, precision).eval())
-        models = kind.graphs(reference.model, precision)
-        longest = 0
-        if predictor.folder is not None and (predictor.folder / SPLIT_FILE).exists():
-            longest = SplitRecord.load(predictor.folder).longest_target
-        settings = kind.settings(predictor.recipe, predictor.tokenizers, predictor.model, longest)
+        graphs = models(kind.graphs(reference.model, precision))
+        settings = settings_of(predictor, kind)
         _write_texts(partial, predictor, kind, settings)
-        _write_graphs(partial, models)
+        _write_graphs(partial, graphs)
         inputs = inputs_for(predictor)
-        agreement = _compared(partial, predictor, reference, kind, settings, models, inputs)
+        agreement = _compared(partial, predictor, reference, kind, settings, graphs, inputs)
         if precision != "float32":
-            exported = with_model(predictor, stand_in(predictor, kind, settings, models))
-            agreement.scores, agreement.n_scored = _cost(predictor, exported, inputs)
+            exported = with_model(predictor, stand_in(predictor, kind, settings, graphs))
+            agreement.scores, agreement.n_scored = cost_of(predictor, exported, inputs)
         record = _record(predictor, precision, agreement)
-        for model in models.values():
+        for model in graphs.values():
             describe(model, _properties(record))
-        _write_graphs(partial, models)
+        _write_graphs(partial, graphs)
         text = card(
-            path.name, record, agreement, models, predictor.folder, predictor.task.example_call
+            path.name, record, agreement, graphs, predictor.folder, predictor.task.example_call
         )
         files.write(partial, "README.md", text)
         record["files"] = files.checksums(partial)
         files.write_json(partial, files.EXPORT_FILE, record)
         opened(partial)  # raises an error if what was written cannot be read
     return agreement
+
+
+def settings_of(predictor: Any, kind: Kind) -> dict[str, Any]:
+    """What predicting needs beside the graphs.
+
+    Raises:
+        ConfigError: a setting of the run cannot be exported.
+    """
+    longest = 0
+    if predictor.folder is not None and (predictor.folder / SPLIT_FILE).exists():
+        longest = SplitRecord.load(predictor.folder).longest_target
+    return kind.settings(predictor.recipe, predictor.tokenizers, predictor.model, longest)
 
 
 def with_model(predictor: Any, model: Any) -> Any:
@@ -110,15 +125,15 @@ _FOR = {"counts": NGRAMS}
 """What programs are for that only some models need: by name, the role of its tokenizer."""
 
 
-def _write_graphs(partial: Path, models: Mapping[str, Any]) -> None:
-    for name, model in models.items():
+def _write_graphs(partial: Path, graphs: Mapping[str, Any]) -> None:
+    for name, model in graphs.items():
         files.write(partial, name, model.SerializeToString())
 
 
 def stand_in(
-    predictor: Any, kind: Kind, settings: Mapping[str, Any], models: Mapping[str, Any]
+    predictor: Any, kind: Kind, settings: Mapping[str, Any], graphs: Mapping[str, Any]
 ) -> Any:
-    sessions = sessions_of({name: each.SerializeToString() for name, each in models.items()})
+    sessions = sessions_of({name: each.SerializeToString() for name, each in graphs.items()})
     model = kind.restored(
         predictor.recipe, predictor.tokenizers, settings, sessions, n_parameters_of(predictor)
     )
@@ -135,21 +150,23 @@ def _compared(
     reference: Any,
     kind: Kind,
     settings: Mapping[str, Any],
-    models: Mapping[str, Any],
+    graphs: Mapping[str, Any],
     inputs: Inputs,
 ) -> Agreement:
     agreement = Agreement(inputs.source)
     begun("comparing scores with the model")
-    compare_scores(kind, reference, stand_in(predictor, kind, settings, models), inputs, agreement)
+    compare_scores(kind, reference, stand_in(predictor, kind, settings, graphs), inputs, agreement)
     begun("comparing answers with the model")
-    compare_answers(partial, reference, inputs, agreement)
+    texts = inputs_to_answer(reference, inputs)
+    found = run_program(partial, texts)
+    compare_answers(texts, found, reference, agreement, "infer.py of the export")
     return agreement
 
 
-def _cost(
+def cost_of(
     predictor: Any, exported: Any, inputs: Inputs
 ) -> tuple[dict[str, tuple[float, float]], int]:
-    """The scores of the run and of the export on its validation part, and the number of rows."""
+    """The scores of the run and of an export on its validation part, and the number of rows."""
     if inputs.rows is None:
         return {}, 0
     begun("scoring the validation part")

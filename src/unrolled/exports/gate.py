@@ -127,29 +127,49 @@ def _difference(name: str, expected: Tensor, found: Tensor) -> float:
     return float((expected - found).abs().max()) / max(1.0, float(expected.abs().max()))
 
 
-def compare_answers(folder: Path, predictor: Any, inputs: Inputs, agreement: Agreement) -> None:
-    """Compare the answers of the program in a folder with those of the run.
+def inputs_to_answer(predictor: Any, inputs: Inputs) -> list[Any]:
+    """The inputs whose answers are compared."""
+    texts = [*inputs.awkward, *inputs.texts[:_N_ANSWERED]]
+    return [*texts, *inputs.long] if predictor.task.kind is LABELLING else texts
+
+
+def compare_answers(
+    texts: Sequence[Any],
+    answers: Sequence[dict[str, Any]],
+    predictor: Any,
+    agreement: Agreement,
+    what: str,
+) -> list[Any]:
+    """Compare the answers of an export with those of the run.
+
+    Args:
+        texts: the inputs.
+        answers: what the export answers.
+        predictor: the run, from `load`.
+        agreement: the result, to which the answers and ties are added.
+        what: what answered, in words.
+
+    Returns:
+        The inputs with two answers that are equally good, of which the export gave the other one.
 
     Raises:
         RunError: an answer differs; the input is named.
     """
-    texts = [*inputs.awkward, *inputs.texts[:_N_ANSWERED]]
-    if predictor.task.kind is LABELLING:
-        texts += inputs.long
-    agreement.n_answers = len(texts)
+    ties = []
     compare = _COMPARE.get(predictor.task.kind, _compare_texts)
-    for text, expected, found in zip(
-        texts, _answers(predictor, texts), run_program(folder, texts), strict=True
-    ):
+    for text, expected, found in zip(texts, _answers(predictor, texts), answers, strict=True):
         if (problem := compare(predictor, text, expected, found)) is None:
             continue
         if problem == _TIE:
-            agreement.n_ties += 1
+            ties.append(text)
             continue
         raise RunError(
-            f"infer.py of the export does not answer as the model: for the input {quote(str(text))}, "
-            f"{problem}; {_NOTHING_WRITTEN}"
+            f"{what} does not answer as the model: for the input {quote(str(text))}, {problem}; "
+            f"{_NOTHING_WRITTEN}"
         )
+    agreement.n_answers += len(texts)
+    agreement.n_ties += len(ties)
+    return ties
 
 
 def run_program(folder: Path, texts: Sequence[Any]) -> list[dict[str, Any]]:

@@ -18,7 +18,8 @@ from unrolled.text.tokenizer import Tokenizer
 MOST_TEXTS = 100
 _N_MADE, _LONGEST_MADE = 40, 20
 _STREAM_TOKENS = 60
-_UNKNOWN = "Qxzvkj wkjqß 漢字 \U0001f642 e\u0301 \u200b٣"
+AWKWARD = "Qxzvkj wkjqß 漢字 \U0001f642 e\u0301 \u200b٣"
+"""Words that no vocabulary has, of several scripts."""
 _SPELLED = "</s> <pad> <s> <unk> a</s>b"
 
 
@@ -55,18 +56,18 @@ def inputs_for(predictor: Any) -> Inputs:
     is_stream = predictor.task.kind is LANGUAGE_MODEL
     n_rows = 0 if rows is None else rows.n_tokens if is_stream else len(rows)
     if not n_rows:
-        texts, rows = _made_up(predictor), None
+        texts, rows = made_up(predictor), None
         source = f"{len(texts)} texts of random words, as the data of the run are not here"
     else:
         texts = _of_stream(predictor, rows) if is_stream else _of_rows(predictor, rows[:MOST_TEXTS])
         source = f"{len(texts)} texts of the validation part"
         if len(texts) < _N_MADE:
-            texts += (made := _made_up(predictor))
+            texts += (made := made_up(predictor))
             source += f" and {len(made)} texts of random words"
     longest = max(texts, key=lambda text: len(_flat(text)))
     sides = _flat(longest)
     first = sides.split()[:1] or ["a"]
-    words = [_UNKNOWN, _SPELLED, " \t ", first[0]]
+    words = [AWKWARD, _SPELLED, " \t ", first[0]]
     if is_stream:
         words.append(f"{first[0]}\n\n{first[0]}\n{first[0]}")
     many = " ".join([sides] * (1 + _most_tokens(predictor) // max(1, len(sides.split()))))
@@ -75,7 +76,7 @@ def inputs_for(predictor: Any) -> Inputs:
         awkward: list[Any] = [*pairs, *((sides, w) for w in words), longest]
         return Inputs(texts, awkward, [(many, first[0]), (first[0], many)], source, rows)
     if getattr(predictor.task, "by_token", False):
-        awkward = ["", [], [first[0]], longest, _SPELLED.split(), _UNKNOWN.split(), "x" * 300]
+        awkward = ["", [], [first[0]], longest, _SPELLED.split(), AWKWARD.split(), "x" * 300]
         return Inputs(texts, awkward, [many.split()], source, rows)
     return Inputs(texts, ["", *words, longest], [many], source, rows)
 
@@ -120,7 +121,7 @@ def _sizes(n: int, longest: int) -> list[int]:
     return np.random.default_rng(1).integers(1, longest, n).tolist()
 
 
-def _made_up(predictor: Any) -> list[Any]:
+def made_up(predictor: Any) -> list[Any]:
     """Texts of random tokens of the vocabulary."""
     random = np.random.default_rng(1)
     role = "source" if "source" in predictor.tokenizers else "text"

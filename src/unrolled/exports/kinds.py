@@ -16,6 +16,7 @@ from torch import Tensor
 from unrolled.baselines.ngram_scores import NgramScores
 from unrolled.errors import ConfigError
 from unrolled.exports import classify, language_model, pair, tag, translate
+from unrolled.exports.graph import Graph
 from unrolled.exports.rounding import Precision
 from unrolled.exports.runtime import (
     ExportedLanguageModel,
@@ -55,7 +56,7 @@ class Kind:
         probe: task, model, examples → all that the model computes for these examples.
     """
 
-    graphs: Callable[[Any, Precision], dict[str, Any]]
+    graphs: Callable[[Any, Precision], dict[str, Graph]]
     settings: Callable[[Recipe, Tokenizers, Any, int], dict[str, Any]]
     program: str
     restored: Callable[[Recipe, Tokenizers, Settings, Mapping[str, Session], int], ExportedModel]
@@ -70,8 +71,12 @@ _INSTEAD = {"sql": "ask", "code": "predict"}
 """For tasks that are not exported: what their search checks, and the command to use."""
 
 
-def kind_of(task: AnyTask) -> Kind:
+def kind_of(task: AnyTask, form: str = "an ONNX export") -> Kind:
     """How a task is exported.
+
+    Args:
+        task: the task.
+        form: what it is exported as, for messages.
 
     Raises:
         ConfigError: it cannot be exported; the message says why.
@@ -81,14 +86,14 @@ def kind_of(task: AnyTask) -> Kind:
     exported = ", ".join(TABLE)
     if TASKS.get(task.name) is not task:
         raise ConfigError(
-            f"task '{task.name}' is your own, and an ONNX export has a graph built by hand for each kind "
-            f"of model; only {exported} can be exported"
+            f"task '{task.name}' is your own, and {form} has a graph built by hand for each kind of "
+            f"model; only {exported} can be exported"
         )
     if task.name not in TABLE:
         raise ConfigError(
-            f"task '{task.name}' cannot be exported to ONNX, because its search only writes what "
+            f"task '{task.name}' cannot be exported, because its search only writes what "
             f"{_CHECKED[task.name]}, which code that is part of Unrolled checks at every token, so "
-            f"a graph alone would answer differently; answer with 'unrolled {_INSTEAD[task.name]}'"
+            f"{form} would answer differently; answer with 'unrolled {_INSTEAD[task.name]}'"
         )
     return TABLE[task.name]
 

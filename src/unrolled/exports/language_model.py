@@ -7,7 +7,6 @@ One graph reads a text at once (T steps), and generates step by step (T = 1). In
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ def state_names(cell: str, n_layers: int) -> list[list[str]]:
     return [[f"{part}{layer}" for part in parts] for layer in range(n_layers)]
 
 
-def graphs(model: LanguageModel, precision: Precision) -> dict[str, Any]:
+def graphs(model: LanguageModel, precision: Precision) -> dict[str, Graph]:
     """The graph, by the name of its file."""
     g = Graph("language_model", precision)
     rows = Rows.of(g, g.input("tokens", "rows", "steps", kind="INT64"))
@@ -46,7 +45,7 @@ def graphs(model: LanguageModel, precision: Precision) -> dict[str, Any]:
     for own, end, size in zip(names, ends, stack.sizes, strict=True):
         for name, part in zip(own, end, strict=True):
             g.output(f"next_{name}", part, "rows", size)
-    return {"model.onnx": g.model()}
+    return {"model.onnx": g}
 
 
 def _embedded(g: Graph, model: LanguageModel, rows: Rows, n_words: int) -> str:

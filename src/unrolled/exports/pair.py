@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from unrolled.exports import parts
-from unrolled.exports.graph import LOWEST, Graph
+from unrolled.exports.graph import FLOAT, LOWEST, Graph
 from unrolled.exports.recurrence import Direction, Rows, directions_of, read
 from unrolled.exports.rounding import Precision
 from unrolled.layers.alignment import MatchingEncoder
@@ -35,7 +35,7 @@ Ends = list[tuple[str, ...]]
 """The final state of each direction."""
 
 
-def graphs(model: PairClassifier, precision: Precision) -> dict[str, Any]:
+def graphs(model: PairClassifier, precision: Precision) -> dict[str, Graph]:
     """The graph, by the name of its file."""
     parts.kind_of(model.config.cell)  # raises an error for a cell without a node
     g, encoder = Graph("pair", precision), model.encoder
@@ -56,7 +56,7 @@ def graphs(model: PairClassifier, precision: Precision) -> dict[str, Any]:
     g.output("logits", parts.label_logits(g, model.head, hidden), "rows", n_labels)
     if weights:
         g.output("attention", weights, "rows", "attended steps")
-    return {"model.onnx": g.model()}
+    return {"model.onnx": g}
 
 
 Encoded = tuple[str, str, str, str]
@@ -193,8 +193,6 @@ def _joined(g: Graph, encoder: Any, seen: str, last: str) -> str:
 
 
 def _word_by_word(g: Graph, encoder: WordByWordEncoder, first: Text, second: Text) -> Encoded:
-    from onnx import TensorProto
-
     y, h, end, last = _one_after_other(g, encoder.conditional, first, second)
     values, is_real = parts.batch_first(g, y), g("Transpose", first[1].is_real, perm=[1, 2, 0])
     keys = g.linear(values, encoder.key_weight)
@@ -211,12 +209,12 @@ def _word_by_word(g: Graph, encoder: WordByWordEncoder, first: Text, second: Tex
         "Scan", seen, known, second[1].is_real, n_outputs=2, body=body, num_scan_inputs=2
     )
     n_steps = g("Max", second[1].lengths, g.constant(1, np.int64))
-    n_steps = g("Unsqueeze", g("Cast", n_steps, to=TensorProto.FLOAT), g.integers(1))
+    n_steps = g("Unsqueeze", g("Cast", n_steps, to=FLOAT), g.integers(1))
     total = g("ReduceSum", weights_TBS, g.integers(0), keepdims=0)
     return _joined(g, encoder, seen, last), g("Div", total, n_steps), end, last
 
 
-def _attention_step(outer: tuple[str, ...], energy: Tensor) -> Any:
+def _attention_step(outer: tuple[str, ...], energy: Tensor) -> Graph:
     """r_t and the attention of step t, from r_t−1, W^h h_t and whether the step is real.
 
     The equations are those of `WordByWordEncoder`. Keys, values, which steps of the first text are real,
@@ -239,7 +237,7 @@ def _attention_step(outer: tuple[str, ...], energy: Tensor) -> Any:
     weights = g("Where", real_B1, g("Squeeze", g("Where", is_real, weights_B1S, zero), one), zero)
     g.output("step_next", g("Where", real_B1, following, r), "rows", "width")
     g.output("step_weights", weights, "rows", "attended steps")
-    return g.body()
+    return g
 
 
 _ENCODERS: dict[type, Any] = {

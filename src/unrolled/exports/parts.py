@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError
-from unrolled.exports.graph import LOWEST, Graph, as_array
+from unrolled.exports.graph import FLOAT, LOWEST, Graph, as_array
 from unrolled.exports.recurrence import NODES, Rows, directions_of, read
 from unrolled.layers.attention import Attention
 from unrolled.layers.characters import CharConvolution, CharEncoder
@@ -178,9 +178,7 @@ def _pooled_as(g: Graph, kind: str, y_TBD: str, last_BD: str, rows: Rows) -> str
         return g("Where", rows.has_steps, last_BD, g.constant(0.0))
     if kind == "max":
         return largest(g, y_TBD, rows)
-    from onnx import TensorProto
-
-    n_steps = g("Cast", g("Max", rows.lengths, g.constant(1, np.int64)), to=TensorProto.FLOAT)
+    n_steps = g("Cast", g("Max", rows.lengths, g.constant(1, np.int64)), to=FLOAT)
     total = g("ReduceSum", y_TBD, g.integers(0), keepdims=0)
     return g("Div", total, g("Unsqueeze", n_steps, g.integers(1)))
 

@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unrolled.exports.graph import Graph, as_array
+from unrolled.exports.graph import FLOAT, INT64, Graph, as_array
 from unrolled.layers.renewal import renewed
 from unrolled.ops.types import Weights
 from unrolled.text.config import PAD_ID
@@ -67,12 +67,10 @@ class Rows:
     @classmethod
     def of(cls, g: Graph, ids_BT: str) -> Rows:
         """Find the lengths of rows of ids that are padded at their ends."""
-        from onnx import TensorProto
-
         ids = g("Transpose", ids_BT, perm=[1, 0])
         is_padding = g("Equal", ids, g.constant(PAD_ID, np.int64))
         is_real = g("Not", is_padding)
-        counted = g("Cast", is_real, to=TensorProto.INT64)
+        counted = g("Cast", is_real, to=INT64)
         lengths = g("ReduceSum", counted, g.integers(0), keepdims=0)
         one = g.constant(1, np.int64)
         last = g("Max", g("Sub", lengths, one), g.constant(0, np.int64))
@@ -80,7 +78,7 @@ class Rows:
         return cls(
             ids,
             g("Unsqueeze", is_real, g.integers(2)),
-            g("Unsqueeze", g("Cast", is_padding, to=TensorProto.FLOAT), g.integers(2)),
+            g("Unsqueeze", g("Cast", is_padding, to=FLOAT), g.integers(2)),
             lengths,
             g("Unsqueeze", last, g.integers(1)),
             g("Unsqueeze", has_steps, g.integers(1)),

@@ -6,8 +6,6 @@ input, so that a file has everything that decoding needs.
 
 from __future__ import annotations
 
-from typing import Any
-
 from unrolled.exports import parts
 from unrolled.exports.graph import Graph
 from unrolled.exports.recurrence import Rows
@@ -19,7 +17,7 @@ FORBIDDEN = -1e30
 """The score of a transition that is not allowed; finite, and below any sum of other scores."""
 
 
-def graphs(model: Tagger, precision: Precision) -> dict[str, Any]:
+def graphs(model: Tagger, precision: Precision) -> dict[str, Graph]:
     """The graph, by the name of its file."""
     g = Graph("tag", precision)
     words_PT = g.input("words", "rows", "steps", kind="INT64")
@@ -41,4 +39,4 @@ def graphs(model: Tagger, precision: Precision) -> dict[str, Any]:
         g.output("start", g.vector(start), n_labels)
         g.output("transition", g.vector(step), n_labels, n_labels)
         g.output("end", g.vector(end), n_labels)
-    return {"model.onnx": g.model()}
+    return {"model.onnx": g}

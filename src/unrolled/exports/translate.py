@@ -32,7 +32,7 @@ NO_CHANCE = LOWEST / 4
 """The logarithm of a probability of 0 in a graph, in place of −∞, is below this number."""
 
 
-def graphs(model: Translator, precision: Precision) -> dict[str, Any]:
+def graphs(model: Translator, precision: Precision) -> dict[str, Graph]:
     """Both graphs, by the names of their files."""
     return {"encoder.onnx": _encoder(model, precision), "step.onnx": _step(model, precision)}
 
@@ -42,7 +42,7 @@ def names_of(model: Translator) -> list[list[str]]:
     return state_names(model.config.cell, model.config.decoder_layers)
 
 
-def _encoder(model: Translator, precision: Precision) -> Any:
+def _encoder(model: Translator, precision: Precision) -> Graph:
     g, config = Graph("encoder", precision), model.config
     source = g.input("source", "rows", "steps", kind="INT64")
     rows = Rows.of(g, source)
@@ -65,10 +65,10 @@ def _encoder(model: Translator, precision: Precision) -> Any:
         is_real = g("Transpose", rows.is_real, perm=[1, 2, 0])
         bias = g("Where", is_real, g.constant(0.0), g.constant(LOWEST))
         g.output("bias", bias, "rows", 1, "steps")
-    return g.model()
+    return g
 
 
-def _step(model: Translator, precision: Precision) -> Any:
+def _step(model: Translator, precision: Precision) -> Graph:
     g, decoder = Graph("step", precision), model.decoder
     names, size = names_of(model), model.config.hidden_size
     token = g.input("token", "rows", "hypotheses", kind="INT64")
@@ -101,7 +101,7 @@ def _step(model: Translator, precision: Precision) -> Any:
         g.output("next_feed", output, "rows", "hypotheses", decoder.output_size)
     if weights_BQS:
         g.output("attention", weights_BQS, "rows", "hypotheses", "steps")
-    return g.model()
+    return g
 
 
 def _embedded_token(g: Graph, model: Translator, token: str, values: str) -> str:

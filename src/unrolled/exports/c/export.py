@@ -85,9 +85,9 @@ def export_c(
     path = Path(folder)
     check_free(path, force)
     task = predictor.task
-    check_run(predictor)
+    check_run(predictor, "C")
     planner, gate = _of_task(task)
-    check_settings(predictor)
+    check_settings(predictor, "C")
     check_size(predictor.model)
     plan = planner(predictor, precision)
     name = predictor.folder.resolve().name if predictor.folder is not None else task.name
