@@ -40,15 +40,15 @@ class ExportedEnsemble(LabelEnsemble):
         self.n_parameters = n_parameters
 
 
-def kind_of_run(predictor: Any) -> Kind:
-    """How a run is exported.
+def kind_of_run(predictor: Any, form: str = "an ONNX export") -> Kind:
+    """How a run is exported, and as what, for messages.
 
     Raises:
         ConfigError: it cannot be exported; the message says why.
     """
     if isinstance(predictor.model, LabelEnsemble):
-        return _together(kind_of(TASKS[predictor.task.name]))
-    return kind_of(predictor.task)
+        return _together(kind_of(TASKS[predictor.task.name], form))
+    return kind_of(predictor.task, form)
 
 
 def restored(

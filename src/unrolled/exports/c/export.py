@@ -87,7 +87,7 @@ def export_c(
     task = predictor.task
     check_run(predictor, "C")
     planner, gate = _of_task(task)
-    check_settings(predictor, "C")
+    check_settings(predictor)
     check_size(predictor.model)
     plan = planner(predictor, precision)
     name = predictor.folder.resolve().name if predictor.folder is not None else task.name

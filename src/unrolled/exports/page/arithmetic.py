@@ -215,6 +215,7 @@ OPERATORS: dict[str, Callable[[list[Array], Attributes], Array]] = {
     "GreaterOrEqual": lambda a, _: a[0] >= a[1],
     "Not": lambda a, _: ~a[0],
     "Neg": lambda a, _: -a[0],
+    "Abs": lambda a, _: np.abs(a[0]),
     "Exp": lambda a, _: np.exp(a[0]),
     "Log": lambda a, _: np.log(a[0]),
     "Relu": lambda a, _: np.maximum(a[0], 0),

@@ -19,8 +19,8 @@ from unrolled.text.tokenizer import Tokenizer
 
 FORMAT = "Unrolled page, format 1"
 _SCRIPTS = (
-    *("tensors.js", "graph.js", "text.js", "answers.js", "labels.js", "translations.js"),
-    *("continuations.js", "models.js", "view.js"),
+    *("tensors.js", "graph.js", "text.js", "answers.js", "counts.js", "translations.js"),
+    *("labels.js", "continuations.js", "models.js", "view.js"),
 )
 _STRICT = '"use strict";\n'
 
@@ -45,7 +45,8 @@ def document(
 
     Args:
         title: heading of the page.
-        content: what the script reads: task, program, settings, tokenizers, stored answers.
+        content: what the script reads: task, program, settings, tokenizers, counted n-grams, stored
+            answers.
         block: the bytes of all weights.
         facts: names and values for the section about the model.
     """

@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from unrolled import documents, storage
+from unrolled.baselines.ngram_scores import NgramScores
 from unrolled.config import require
 from unrolled.errors import ConfigError, RunError
+from unrolled.exports.ensembles import kind_of_run
 from unrolled.exports.export import cost_of, n_parameters_of, settings_of, with_model
 from unrolled.exports.folder import run_hash
 from unrolled.exports.gate import (
@@ -31,15 +33,16 @@ from unrolled.exports.gate import (
     compare_scores,
     inputs_to_answer,
 )
-from unrolled.exports.inputs import AWKWARD, Inputs, inputs_for, made_up
-from unrolled.exports.kinds import Kind, check_tokenizers, kind_of
-from unrolled.exports.page import engine
+from unrolled.exports.inputs import AWKWARD, Inputs, encoded, inputs_for, made_up
+from unrolled.exports.kinds import Kind, check_tokenizers
+from unrolled.exports.page import counts, engine
 from unrolled.exports.page.arithmetic import Session
 from unrolled.exports.page.document import FORMAT, described, document
 from unrolled.exports.page.program import packed
-from unrolled.exports.refusal import check_run, check_settings
+from unrolled.exports.refusal import check_run
 from unrolled.exports.rounding import rounded
 from unrolled.reporting import begun
+from unrolled.tasks.beside import NGRAMS
 from unrolled.tasks.kind import LANGUAGE_MODEL
 from unrolled.tasks.task import LABELS
 from unrolled.training.run_folder import is_there
@@ -93,13 +96,15 @@ def export_page(
     path = Path(os.path.realpath(file))
     check_free(path, force)
     check_run(predictor, "page")
-    kind = kind_of(predictor.task, "a page")
-    check_settings(predictor, "page")
+    kind = kind_of_run(predictor, "a page")
     check_tokenizers(predictor.tokenizers)
     _check_completed(predictor)
     begun("building the graphs")
     reference = with_model(predictor, rounded(predictor.model, precision).eval())
-    program, block = packed(kind.graphs(reference.model, precision))
+    program, arrays = packed(kind.graphs(reference.model, precision))
+    scores: NgramScores | None = predictor.tokenizers.get(NGRAMS)
+    counted = None if scores is None else counts.packed(scores, arrays)
+    block = bytes(arrays)
     _check_size(len(block), precision)
     settings = settings_of(predictor, kind)
     inputs = inputs_for(predictor)
@@ -107,6 +112,8 @@ def export_page(
     begun("comparing scores with the model")
     exported = _stand_in(predictor, kind, settings, program, block)
     compare_scores(kind, reference, exported, inputs, agreement)
+    if scores is not None and counted is not None:
+        _compare_counts(predictor, scores, counts.unpacked(counted, block), inputs, agreement)
     if precision != "float32":
         agreement.scores, agreement.n_scored = cost_of(predictor, reference, inputs)
     content = {
@@ -114,8 +121,11 @@ def export_page(
         "program": program,
         "settings": settings,
         "tokenizers": {
-            role: described(words) for role, words in predictor.tokenizers.items() if role != LABELS
+            role: described(words)
+            for role, words in predictor.tokenizers.items()
+            if role not in (LABELS, NGRAMS)
         },
+        "counts": counted,
         "tolerance": TOLERANCE,
     }
     begun("comparing answers with the model")
@@ -200,6 +210,19 @@ def _stand_in(
         predictor.recipe, predictor.tokenizers, settings, sessions, n_parameters_of(predictor)
     )
     return model.eval()
+
+
+def _compare_counts(
+    predictor: Any, before: NgramScores, after: NgramScores, inputs: Inputs, agreement: Agreement
+) -> None:
+    examples = encoded(predictor, [*inputs.awkward, *inputs.long, *inputs.texts])
+    difference = counts.difference(before, after, examples)
+    agreement.largest = max(agreement.largest, difference)
+    if not difference <= TOLERANCE:
+        raise RunError(
+            f"the scores of n-grams differ by {difference:.2g} between the model and the page, and the "
+            f"tolerance is {TOLERANCE:g}; nothing was written; please report this"
+        )
 
 
 def _written(path: Path, page: _Page, inputs: Inputs, agreement: Agreement) -> PageAgreement:

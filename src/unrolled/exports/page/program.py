@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,10 @@ Program = dict[str, Any]
 outputs, attributes]], "constants": {name: [kind, shape, place]}}`, with places in the block of bytes."""
 
 
-def packed(graphs: Mapping[str, Graph]) -> tuple[Program, bytes]:
+def packed(graphs: Mapping[str, Graph]) -> tuple[Program, bytearray]:
     """Graphs as JSON data, and the bytes of their arrays."""
     block = bytearray()
-    return {name: _described(graph, block) for name, graph in graphs.items()}, bytes(block)
+    return {name: _described(graph, block) for name, graph in graphs.items()}, block
 
 
 def _described(graph: Graph, block: bytearray) -> dict[str, Any]:
@@ -42,11 +42,12 @@ def _described(graph: Graph, block: bytearray) -> dict[str, Any]:
             ]
             for node in graph.nodes
         ],
-        "constants": {name: _stored(array, block) for name, array in graph.constants.items()},
+        "constants": {name: stored(array, block) for name, array in graph.constants.items()},
     }
 
 
-def _stored(array: NDArray[Any], block: bytearray) -> list[Any]:
+def stored(array: NDArray[Any], block: bytearray) -> list[Any]:
+    """Append an array to the block; returns its kind, its shape and its place."""
     if array.dtype == np.int64:  # ids, lengths, axes
         array = array.astype(np.int32)
     kind = next(name for name, dtype in KINDS.items() if array.dtype == dtype)
@@ -58,9 +59,12 @@ def _stored(array: NDArray[Any], block: bytearray) -> list[Any]:
 
 def unpacked(description: Mapping[str, Any], block: bytes) -> dict[str, NDArray[Any]]:
     """The arrays of one graph, by name."""
-    found = {}
-    for name, (kind, shape, place) in description["constants"].items():
-        dtype = np.dtype(KINDS[kind]).newbyteorder("<")
-        count = int(np.prod(shape, dtype=np.int64))
-        found[name] = np.frombuffer(block, dtype, count, place).reshape(shape)
-    return found
+    return {name: array_of(entry, block) for name, entry in description["constants"].items()}
+
+
+def array_of(entry: Sequence[Any], block: bytes) -> NDArray[Any]:
+    """An array by its kind, its shape and its place in the block."""
+    kind, shape, place = entry
+    dtype = np.dtype(KINDS[kind]).newbyteorder("<")
+    count = int(np.prod(shape, dtype=np.int64))
+    return np.frombuffer(block, dtype, count, place).reshape(shape)

@@ -177,7 +177,7 @@ const OPERATORS = {
   Max: pair(both((a, b) => (a > b || a !== a ? a : b))),
   Equal: pair(both((a, b) => a === b, Uint8Array)), Greater: pair(both((a, b) => a > b, Uint8Array)),
   GreaterOrEqual: pair(both((a, b) => a >= b, Uint8Array)),
-  Not: ([a]) => each((x) => !x)(a), Neg: ([a]) => each((x) => -x)(a),
+  Not: ([a]) => each((x) => !x)(a), Neg: ([a]) => each((x) => -x)(a), Abs: ([a]) => each(Math.abs)(a),
   Relu: ([a]) => each((x) => (x > 0 || x !== x ? x : 0))(a), Log: ([a]) => each(Math.log)(a), Softplus: ([a]) => each(softplus)(a),
   Tanh: inWasm("tanh_all"), Sigmoid: inWasm("sigmoid_all"), Exp: inWasm("exp_all"),
   Identity: ([a]) => a,
