@@ -31,7 +31,7 @@ const recurrent = (op) => (kernels, inputs, options) => {
   const kept = (t) => (t.address === undefined ? t.data : t);
   const parts = [x.data, kept(W), kept(U), kept(b), h0 ? h0.data : zeros, c0 ? c0.data : zeros, n * rows * size, 2 * W.shape[1]];
   const { read } = kernels.with(parts, 0, (X, w, u, bias, h, c, Y, space) => {
-    kernels.call.layer(kind, X, w, u, bias, h, c, Y, space, n, rows, width, size, 0);
+    kernels.call.layer(kind, X, w, u, bias, h, c, Y, space, n, rows, width, size);
   });
   const end = (i) => tensor([1, rows, size], read(i, rows * size));
   return [tensor([n, 1, rows, size], read(6, n * rows * size)), end(4), end(5)];

@@ -157,18 +157,17 @@ static void cell(int kind, const float *u, const float *v, float *h, float *c, i
     }
 }
 
-/* One direction of a layer over all steps, for inputs x [steps, rows, width].
+/* A layer over all steps, for inputs x [steps, rows, width].
 
    W [gates * size, width], U [gates * size, size], and b, both biases one after the other. h and c
    [rows, size] are the first state and become the last one. y [steps, rows, size] are all h. `space` has
    room for 2 * gates * size numbers. */
 void layer(int kind, const float *x, const float *W, const float *U, const float *b, float *h, float *c,
-           float *y, float *space, int steps, int rows, int width, int size, int backwards)
+           float *y, float *space, int steps, int rows, int width, int size)
 {
     const int n = (kind == LSTM ? 4 : kind == GRU ? 3 : 1) * size;
-    int t, row, j;
-    for (t = 0; t < steps; t++) {
-        const int step = backwards ? steps - 1 - t : t;
+    int step, row, j;
+    for (step = 0; step < steps; step++) {
         for (row = 0; row < rows; row++) {
             const int place = step * rows + row;
             affine(W, b, x + place * width, space, n, width);
