@@ -103,8 +103,10 @@ def texts_of(name: str) -> list[str]:
 
 REFUSED = {
     ("tag ensemble", "--onnx"): r"is an ensemble, and an export of .*members.seed-1",
+    ("tag ensemble", "--page"): r"is an ensemble, and an export of .*members.seed-1",
     ("ensemble", "--c"): r"is an ensemble, and an export of .*members.seed-1",
     ("backward", "--c"): r"C code needs a language model that reads from left to right",
+    ("backward", "--page"): r"a page needs a language model that reads from left to right",
     ("characters", "--c"): r"model\.characters is 'convolution', .*export with --onnx",
     ("ngrams", "--c"): r"model\.ngrams is 2, .* train with --model\.ngrams 0",
     ("features", "--c"): r"task 'pair' cannot be exported as C",
@@ -122,7 +124,8 @@ def test_what_no_export_holds_is_named(
 ) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    assert main(["export", str(run_of(name)), form, str(tmp_path / "export")]) == 2
+    path = tmp_path / ("export.html" if form == "--page" else "export")
+    assert main(["export", str(run_of(name)), form, str(path)]) == 2
     error = capsys.readouterr().err
     assert re.search(REFUSED[name, form], error), error
     assert error.count("\n") == 1
@@ -144,6 +147,15 @@ def test_graphs_agree_with_the_model(
         assert main(["predict", str(each), *texts_of(name)]) == 0
         answers.append(capsys.readouterr().out)
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("name", ["all", "mixed ensemble", "pair pretrained"])
+def test_pages_agree_with_the_model(
+    name: str, run_of: Any, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unrolled.exports.inputs._N_MADE", 6)
+    assert main(["export", str(run_of(name)), "--page", str(tmp_path / "page.html")]) == 0
+    assert "largest difference of a score" in capsys.readouterr().out
 
 
 def test_a_language_model_that_reads_back_is_exported(

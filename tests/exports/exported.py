@@ -27,6 +27,14 @@ def predictor(name: str, **model: Any) -> Any:
     return small
 
 
+def mixed(name: str, **model: Any) -> Any:
+    """An untrained model, half of whose scores are those of n-grams, if it counts them."""
+    small = predictor(name, **model)
+    if model.get("ngrams"):
+        small.model.head.share.fill_(0.5)
+    return small
+
+
 def agreement_of(small: Any, precision: Precision = "float32") -> float:
     """The largest difference between a model and its graphs; an error beyond the tolerance."""
     kind, agreement = kind_of(small.task), Agreement("")

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import small_models
-from exported import agreement_of, predictor
+from exported import agreement_of, mixed, predictor
 
 import unrolled
 from unrolled.exports import parts
 from unrolled.exports.export import export
+from unrolled.exports.gate import run_program
 from unrolled.exports.programs.counts import Counts
 from unrolled.tasks.beside import NGRAMS
 
@@ -41,22 +42,14 @@ MODELS: list[tuple[str, dict[str, Any]]] = [
 NAMES = [f"{task} {' '.join(map(str, model.values()))}" for task, model in MODELS]
 
 
-def mixed(task: str, model: dict[str, Any]) -> Any:
-    """An untrained model, half of whose scores are those of n-grams, if it counts them."""
-    small = predictor(task, **SIZES, **model)
-    if model.get("ngrams"):
-        small.model.head.share.fill_(0.5)
-    return small
-
-
 @pytest.mark.parametrize(("task", "model"), MODELS, ids=NAMES)
 def test_graphs_agree(task: str, model: dict[str, Any]) -> None:
-    assert agreement_of(mixed(task, model)) < CLOSE
+    assert agreement_of(mixed(task, **SIZES, **model)) < CLOSE
 
 
 @pytest.mark.parametrize(("task", "model"), MODELS[1:5:3], ids=NAMES[1:5:3])
 def test_programs_answer_as_the_model(task: str, model: dict[str, Any], tmp_path: Path) -> None:
-    small = mixed(task, model)
+    small = mixed(task, **SIZES, **model)
     agreement = export(small, tmp_path / "out")
     assert agreement.n_answers > 5
     assert agreement.n_ties == 0
@@ -69,8 +62,7 @@ def test_programs_answer_as_the_model(task: str, model: dict[str, Any], tmp_path
 
 
 def test_n_grams_of_byte_pairs(tmp_path: Path) -> None:
-    small = predictor("classify", text_kind="bpe", ngrams=2, **small_models.SIZES)
-    small.model.head.share.fill_(0.5)
+    small = mixed("classify", text_kind="bpe", ngrams=2, **small_models.SIZES)
     assert export(small, tmp_path / "out").n_ties == 0
 
 
@@ -123,7 +115,7 @@ def _without_abs(real: Any) -> Any:
 def test_mistakes_are_refused(
     plant: Any, task: str, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = mixed(task, model)
+    small = mixed(task, **SIZES, **model)
     plant(monkeypatch)
     with pytest.raises(unrolled.RunError, match="does not compute"):
         agreement_of(small)
@@ -135,17 +127,14 @@ def test_mistakes_are_refused(
 def test_mistakes_in_settings_are_refused(
     name: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from unrolled.exports import gate
-
     task, model = MODELS[{"share": 1, "common": 3, "max_characters": 4}[name]]
-    real = gate.run_program
 
     def changed(folder: Path, texts: Any) -> Any:
         file = folder / "generate.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
-        return real(folder, texts)
+        return run_program(folder, texts)
 
-    monkeypatch.setattr(gate, "run_program", changed)
+    monkeypatch.setattr("unrolled.exports.export.run_program", changed)
     with pytest.raises(unrolled.RunError, match=r"infer\.py of the export"):
-        export(mixed(task, model), tmp_path / "out")
+        export(mixed(task, **SIZES, **model), tmp_path / "out")
     assert not (tmp_path / "out").exists()

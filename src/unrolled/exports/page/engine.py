@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def _of_package() -> str | None:
     return next((str(path) for path in places if path.is_file()), None)
 
 
+@cache
 def version(node: str) -> str:
     """The version of a Node.js, such as "20.20.2"; "" if it cannot be run."""
     try:
