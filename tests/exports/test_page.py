@@ -60,7 +60,7 @@ MODELS: list[tuple[str, dict[str, Any]]] = [
     ("pair", {"features": ["overlap"], "encoder": "concatenated", "ngrams": 1, **SIZES}),
     ("pair", {"encoder": "second_only", "ngrams": 2, **SIZES}),
 ]
-ANSWERED = (MODELS[0], *MODELS[2:4], *MODELS[5:7], *MODELS[8:11], *MODELS[12:16])
+ANSWERED = (MODELS[0], MODELS[2], MODELS[5], MODELS[8], MODELS[10], *MODELS[12:15])
 
 
 @pytest.fixture(autouse=True)
@@ -137,12 +137,10 @@ def planted(patch: Patch, name: str, before: str, after: str) -> None:
 MISTAKES = [
     ("classify", "text.js", "this.lowercase ? lowered(composed) : composed", "lowered(composed)"),
     ("classify", "labels.js", "values.length <= most", "values.length <= 2 * most"),
-    ("tag", "labels.js", "score + transition[before][tag]", "score + transition[tag][before]"),
     ("tag", "graph.js", "step * apart[axis]", "apart[axis]"),
     ("language_model", "continuations.js", "[END, ...this.words", "[...this.words"),
     ("translate", "translations.js", "this.search([...row, END]", "this.search(row"),
     ("counts", "counts.js", "offset += known.length", "offset += 0"),
-    ("counts", "labels.js", "share * counted[i]", "share * counted[0]"),
     ("letters", "labels.js", "Number(id > END && has[1 - i].has(id))", "0"),
 ]
 OTHERS = {"counts": MODELS[12], "letters": MODELS[14]}
