@@ -86,15 +86,15 @@ def table(kinds: list[str], seconds: float) -> None:
             ]
             samples = on_the_core(runs, seconds)
             times = [statistics.median(column) for column in zip(*samples, strict=True)]
-            over = tuple(statistics.median(s[i] / s[3] for s in samples) for i in (0, 2))
-            ratios[kind].append(over)
+            over, over_autocast = (statistics.median(s[i] / s[3] for s in samples) for i in (0, 2))
+            ratios[kind].append((over, over_autocast))
             shown = "  ".join(
                 f"{1e3 * time:{width}.2f}"
                 for time, width in zip(times, (14, 8, 15, 8), strict=True)
             )
             print(
-                f"{', '.join(map(str, size)):>20}  {kind:4}  {shown}  {over[0]:>12.2f}  "
-                f"{over[1]:>13.2f}  {len(samples)}",
+                f"{', '.join(map(str, size)):>20}  {kind:4}  {shown}  {over:>12.2f}  "
+                f"{over_autocast:>13.2f}  {len(samples)}",
                 flush=True,
             )
     for kind, kind_ratios in ratios.items():
