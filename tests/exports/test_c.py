@@ -374,7 +374,7 @@ def test_the_command_line(
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     cases = [
-        ([str(run)], "give one new folder, --onnx FOLDER or --c FOLDER"),
+        ([str(run)], "give one of --onnx FOLDER, --page FILE and --c FOLDER"),
         (
             [str(run), "--c", str(tmp_path / "taken")],
             f"{tmp_path / 'taken'} exists and is not an export, so it is not replaced",
