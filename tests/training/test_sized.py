@@ -96,13 +96,13 @@ def test_without_scikit_learn_nothing_is_counted(tmp_path: Path, monkeypatch) ->
 
 
 @pytest.mark.parametrize(("n", "n_epochs"), [(50, 40), (2_000, 15), (20_000, 8)])
-def test_an_encoder_that_starts_with_language_models_is_unfrozen(
+def test_an_encoder_that_starts_with_language_models_is_tuned(
     tmp_path: Path, n: int, n_epochs: int
 ) -> None:
     data, given = [str(table(tmp_path / "a.tsv", n))], {"model.pretrained": "runs/words"}
     settings = sized_settings("classify", data, given)
     assert settings["training.max_epochs"] == n_epochs
-    assert settings["training.unfreeze_every_n_epochs"] == 1
+    assert settings["training.layer_divisor"] == 1.3
     assert (settings["training.schedule"], settings["model.pooling"]) == ("slanted", "concat")
     assert "model.pooling" not in sized_settings("pair", data, given)
     kept = sized_settings("classify", data, given | {"training.max_epochs": "3"})

@@ -49,8 +49,8 @@ def sized_settings(
     """The settings that suit the amount of data, by full names.
 
     - n-grams are counted beside the network (Wang & Manning 2012), if scikit-learn is installed;
-    - an encoder that starts with language models is unfrozen layer by layer, with rates that fall from
-      layer to layer (Howard & Ruder 2018);
+    - an encoder that starts with language models has rates that fall from layer to layer and in time
+      (Howard & Ruder 2018), and little dropout;
     - a classifier of up to `MOST_ROWS` texts is trained for a number of passes that depends on their
       number.
 
@@ -112,12 +112,11 @@ def _tuned(task: str, n_rows: int, n_bytes: int) -> dict[str, Any]:
     n_batches = math.ceil(n_bytes / _BYTES_PER_TOKEN / max_tokens)
     pooling = {"model.pooling": "concat"} if task == "classify" else {}
     return pooling | {
-        "model.dropout_rate": 0.4,
+        "model.dropout_rate": 0.2,
         "training.optimiser": "lazy_adam",
-        "training.learning_rate": 2e-3,
+        "training.learning_rate": 3e-3,
         "training.schedule": "slanted",
-        "training.layer_divisor": 2.6,
-        "training.unfreeze_every_n_epochs": 1,
+        "training.layer_divisor": 1.3,
         "training.patience": 0,
         "training.max_epochs": n_tuning_epochs(n_batches),
         "training.max_tokens": max_tokens,
