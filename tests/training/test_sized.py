@@ -36,17 +36,15 @@ def test_small_classifiers_get_other_defaults(tmp_path: Path, capsys) -> None:
     assert (small["training"]["patience"], small["training"]["max_epochs"]) == (0, 30)
     assert small["training"]["schedule"] == "linear"
     assert small["training"]["metric"] == "accuracy"
-    assert small["model"] == plain["model"] | {"dropout_rate": 0.5, "ngrams": 2}
+    assert small["model"] == plain["model"] | {"dropout_rate": 0.5}
     pair = config(capsys, "--task", "pair", "--data", data, "--columns", "text", "text", "label")
-    assert (pair["training"]["patience"], pair["model"]["ngrams"]) == (-1, 2)
+    assert pair["training"]["patience"] == -1
 
 
 def test_data_of_other_sizes_and_files_keep_them(tmp_path: Path) -> None:
     large = table(tmp_path / "a.tsv", MOST_ROWS + 1)
     packed = table(tmp_path / "b.tsv.gz", 20)
-    assert sized_settings("classify", [str(large)]) == {"model.ngrams": 2}
-    assert sized_settings("pair", [str(large)], {"model.encoder": "second_only"}) == {}
-    assert sized_settings("classify", [str(large)], {"data.word_order": "random"}) == {}
+    assert sized_settings("classify", [str(large)]) == {}
     assert sized_settings("classify", [str(tmp_path / "missing.tsv")]) == {}
     assert sized_settings("classify", []) == {}
     assert measured((str(packed),))[0] == 21
@@ -88,13 +86,6 @@ def test_what_is_given_is_kept_with_what_depends_on_it(tmp_path, given, left_out
     assert several["training.metric"] == "micro_f1"
 
 
-def test_without_scikit_learn_nothing_is_counted(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("unrolled.training.sized.find_spec", lambda name: None)
-    data = [str(table(tmp_path / "a.tsv", 300))]
-    assert "model.ngrams" not in sized_settings("classify", data)
-    assert sized_settings("pair", data) == {}
-
-
 @pytest.mark.parametrize(("n", "n_epochs"), [(50, 40), (2_000, 15), (20_000, 8)])
 def test_an_encoder_that_starts_with_language_models_is_tuned(
     tmp_path: Path, n: int, n_epochs: int
@@ -132,6 +123,5 @@ def test_a_run_with_the_usual_defaults_is_resumed(tmp_path: Path, capsys) -> Non
     assert cli.main(["train", *typed, "--out", str(tmp_path / "new")]) == 0
     printed = capsys.readouterr().out
     assert (
-        'event=note text="settings that suit about 61 rows: model.ngrams = 2, model.dropout_rate = 0.5, '
-        in printed
+        'event=note text="settings that suit about 61 rows: model.dropout_rate = 0.5, ' in printed
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -48,7 +47,6 @@ def sized_settings(
 ) -> dict[str, Any]:
     """The settings that suit the amount of data, by full names.
 
-    - n-grams are counted beside the network (Wang & Manning 2012), if scikit-learn is installed;
     - an encoder that starts with language models has rates that fall from layer to layer and in time
       (Howard & Ruder 2018), and little dropout;
     - a classifier of up to `MOST_ROWS` texts is trained for a number of passes that depends on their
@@ -67,12 +65,13 @@ def sized_settings(
     n_rows, n_bytes = measured(tuple(data))
     if not n_rows:
         return {}
-    settings: dict[str, Any] = {"model.ngrams": 2} if _counts(given) else {}
     if given.get("model.pretrained"):
-        settings |= _tuned(task, n_rows, n_bytes)
+        settings = _tuned(task, n_rows, n_bytes)
     elif task == "classify" and n_rows <= MOST_ROWS:
-        settings |= _small(n_rows, n_bytes)
-    if "training.metric" in settings and "data.label_separator" in given:
+        settings = _small(n_rows, n_bytes)
+    else:
+        return {}
+    if "data.label_separator" in given:
         settings["training.metric"] = "micro_f1"
     return {
         name: value
@@ -80,12 +79,6 @@ def sized_settings(
         if name not in given
         and not any(f"training.{other}" in given for other in _GROUPS.get(name, ()))
     }
-
-
-def _counts(given: Mapping[str, str | None]) -> bool:
-    """Whether n-grams can be counted, of both texts of a pair and in their order."""
-    is_control = given.get("model.encoder") in ("first_only", "second_only")
-    return find_spec("sklearn") is not None and not is_control and "data.word_order" not in given
 
 
 def _small(n_rows: int, n_bytes: int) -> dict[str, Any]:
