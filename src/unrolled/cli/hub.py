@@ -13,7 +13,7 @@ from unrolled.quoting import shell_command
 def push(run: Path, address: str, /, *, private: bool = False, with_paths: bool = False) -> None:
     """Push a trained run to a repository on the Hugging Face Hub.
 
-    Pushed are weights (safetensors), settings, vocabularies, scores, baselines and the model card;
+    Weights (safetensors), settings, vocabularies, scores, baselines and the model card are pushed;
     checkpoints and reports are not. The address of the new commit is printed. Log in once with
     'hf auth login', or set HF_TOKEN. Only this command and 'unrolled pull' use the network.
 
@@ -36,8 +36,8 @@ def push(run: Path, address: str, /, *, private: bool = False, with_paths: bool 
 def pull(address: str, folder: Path, /) -> None:
     """Pull a run from a repository on the Hugging Face Hub into a new folder.
 
-    The address with the hash of the commit is printed; it gives the same run always. Refused are
-    repositories with files that no run has.
+    The address with the hash of the commit is printed; it always gives the same run. A repository with
+    files that no run has is refused.
 
     Args:
         address: repository, and after an @ a branch, a tag or the hash of a commit.

@@ -35,7 +35,7 @@ def pull(
         task: your own task, if the run was trained with one.
 
     Returns:
-        The address with the hash of the commit, `hf://user/name@hash`, which gives the same run always.
+        The address with the hash of the commit, `hf://user/name@hash`, which always gives the same run.
 
     Raises:
         ConfigError: the address is not valid.

@@ -37,7 +37,7 @@ def push(
 ) -> str:
     """Push a run to a repository on the Hugging Face Hub, which is created if it does not exist.
 
-    Pushed are the weights (safetensors), settings, vocabularies, scores, baselines and the model card;
+    The weights (safetensors), settings, vocabularies, scores, baselines and the model card are pushed;
     checkpoints and reports, which contain texts, are not. The run is opened before, so a damaged one is
     refused. Files of an earlier push that this run does not have are removed in the same commit.
 
