@@ -41,6 +41,7 @@ ENCODERS = (
     "attention",
     "word_by_word",
     "bidirectional_conditional",
+    "aligned",
 )
 
 

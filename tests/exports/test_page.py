@@ -42,6 +42,7 @@ MODELS: list[tuple[str, dict[str, Any]]] = [
     ("classify", {"cell": "gru", "pooling": "attentive", "bidirectional": True, **SIZES}),
     ("classify", {"cell": "rnn_relu", "pooling": "concat", "n_layers": 2, **SIZES}),
     ("pair", {"cell": "lstm", "encoder": "word_by_word", "learned_start": True, **SIZES}),
+    ("pair", {"cell": "gru", "encoder": "aligned", "learned_start": True, **SIZES}),
     ("pair", {"cell": "rnn", "encoder": "bidirectional_conditional", "target": "one_way", **SIZES}),
     ("pair", {"cell": "gru", "encoder": "concatenated", "condition": "second", **SIZES}),
     ("tag", {"cell": "lstm", "char_size": 3, "head": "crf", **SIZES}),

@@ -9,6 +9,7 @@ import torch
 
 from unrolled.errors import ConfigError
 from unrolled.layers import conditional
+from unrolled.layers.aligned import AlignedEncoder
 from unrolled.layers.conditional import (
     AttentiveEncoder,
     BidirectionalConditionalEncoder,
@@ -31,6 +32,7 @@ PAIR_ENCODERS = {
     "attention": AttentiveEncoder,
     "word_by_word": WordByWordEncoder,
     "bidirectional": BidirectionalConditionalEncoder,
+    "aligned": AlignedEncoder,
 }
 VARIANTS = {
     "independent": ("independent", {}),
@@ -41,8 +43,11 @@ VARIANTS = {
     "word_by_word": ("word_by_word", {}),
     "bidirectional": ("bidirectional", {}),
     "bidirectional, one way": ("bidirectional", {"target": "one_way"}),
+    "aligned": ("aligned", {}),
 }
-CONDITIONAL = [name for name in VARIANTS if not name.startswith("independent")]
+INDEPENDENT = [name for name in VARIANTS if name.startswith("independent")]
+CONDITIONAL = [name for name in VARIANTS if name not in (*INDEPENDENT, "aligned")]
+ATTENDS_BY_STEP = ("word_by_word", "aligned")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CELLS = ("lstm", "gru", "rnn")
@@ -159,12 +164,36 @@ def both_ways(cell, encoder, x, z):
     return torch.cat(ends), None
 
 
+def with_alignment(cell, encoder, x, z):
+    def both(reader, text):
+        ways = (read(cell, reader, text, start_of(encoder, n), backwards=n == 1)[0] for n in (0, 1))
+        return [torch.cat(pair) for pair in zip(*ways, strict=True)]
+
+    def composed(own, others, weights):
+        zero, m = x.new_zeros(2 * H), []
+        for u, its in zip(own, weights, strict=True):
+            v = sum((w * other for w, other in zip(its, others, strict=True)), zero)
+            compared = torch.cat([u, v, u - v, u * v])
+            m.append(torch.relu(encoder.projection.weight @ compared + encoder.projection.bias))
+        if not m:
+            return torch.cat([zero, zero])
+        v = torch.stack(both(encoder.composition, torch.stack(m)))
+        return torch.cat([v.sum(0) / len(v), v.max(0).values])
+
+    a, b = both(encoder.reader, x), both(encoder.reader, z)
+    of_a = [softmax([a_s @ b_t for b_t in b]) if b else [] for a_s in a]
+    of_b = [softmax([a_s @ b_t for a_s in a]) if a else [] for b_t in b]
+    attention = torch.stack(of_b) if a and b else x.new_zeros(len(b), len(a))
+    return torch.cat([composed(a, b, of_a), composed(b, a, of_b)]), attention
+
+
 EQUATIONS = {
     "independent": independently,
     "conditional": lambda *args: (conditionally(*args)[2], None),
     "attention": with_attention,
     "word_by_word": word_by_word,
     "bidirectional": both_ways,
+    "aligned": with_alignment,
 }
 
 
@@ -176,7 +205,7 @@ def by_equations(variant, cell, encoder, first, second):
         row, attention = equations(cell, encoder, first.values[b, :n], second.values[b, :m])
         values.append(row)
         if attention is not None:
-            n_queries = T if variant == "word_by_word" else 1
+            n_queries = T if variant in ATTENDS_BY_STEP else 1
             padding = (0, S - attention.shape[1], 0, n_queries - attention.shape[0])
             attentions.append(torch.nn.functional.pad(attention, padding))
     return torch.stack(values), torch.stack(attentions) if attentions else None
@@ -293,7 +322,7 @@ def test_a_row_does_not_depend_on_the_rest_of_the_batch(variant):
         torch.testing.assert_close(alone[0], whole[b], rtol=1e-12, atol=1e-12)
         if attention is not None:
             k = its_attention.shape[1]
-            assert its_attention.shape == (1, m if variant == "word_by_word" else 1, n)
+            assert its_attention.shape == (1, m if variant in ATTENDS_BY_STEP else 1, n)
             torch.testing.assert_close(
                 its_attention[0], attention[b, :k, :n], rtol=1e-12, atol=1e-12
             )
@@ -313,11 +342,11 @@ def test_a_batch_of_empty_texts_is_defined(variant, n_first, n_second):
     assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
 
 
-@pytest.mark.parametrize("variant", ["attention", "word_by_word"])
+@pytest.mark.parametrize("variant", ["attention", *ATTENDS_BY_STEP])
 def test_attention_sums_to_one_unless_the_memory_is_empty(variant):
     _, attention = make(variant)(*texts())
     looks = (FIRST_LENGTHS > 0).unsqueeze(1).expand(-1, attention.shape[1])
-    if variant == "word_by_word":
+    if variant in ATTENDS_BY_STEP:
         looks = looks & (torch.arange(T) < SECOND_LENGTHS.unsqueeze(1))
     torch.testing.assert_close(attention.sum(2), looks.double())
 
@@ -396,7 +425,7 @@ def test_a_cell_without_cell_state_passes_on_the_hidden_state(variant, cell):
         assert n == 0 or (gradient[b, :n] != 0).any(), (b, m)
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in CONDITIONAL])
+@pytest.mark.parametrize("variant", INDEPENDENT)
 def test_independent_encoding_uses_the_first_text_vector_only(variant):
     encoder = make(variant)
     head = TanhScorer(encoder.output_size, C).double()
@@ -412,7 +441,7 @@ def test_independent_encoding_uses_the_first_text_vector_only(variant):
 
 
 def test_texts_have_separate_weights_unless_shared():
-    for variant in VARIANTS:
+    for variant in (*INDEPENDENT, *CONDITIONAL):
         encoder = make(variant)
         its = getattr(encoder, "conditional", encoder)
         assert (its.first is its.second) == (variant == "independent, shared")
@@ -429,7 +458,7 @@ def test_one_direction_initialises_both_of_the_second_text():
 # Dropout and errors.
 
 
-@every_variant
+@pytest.mark.parametrize("variant", [*INDEPENDENT, *CONDITIONAL])
 def test_inputs_and_outputs_are_dropped_in_training_only(variant):
     torch.manual_seed(0)
     encoder = make(variant, dtype=torch.float32, dropout_rate=0.5)
@@ -451,6 +480,23 @@ def test_inputs_and_outputs_are_dropped_in_training_only(variant):
         assert (c != 0).all()
     torch.testing.assert_close(encoder.eval()(*pair)[0], plain(*pair)[0], rtol=0, atol=0)
     assert torch.equal(plain(*pair)[0], plain(*pair)[0])
+
+
+def test_aligned_encodings_are_dropped_before_and_after_each_layer():
+    encoder, seen = make("aligned", dtype=torch.float32, dropout_rate=0.5), ([], [])
+    for reader, shapes in zip((encoder.reader, encoder.composition), seen, strict=True):
+        reader.dropout.register_forward_hook(
+            lambda module, args, out, shapes=shapes: shapes.append(out.shape)
+        )
+    pair = texts(torch.float32)
+    dropped, _ = encoder(*pair)
+    sides = (S, T)
+    assert seen[0] == [(B, n, width) for n in sides for width in (E, 2 * H)]
+    assert seen[1] == [(B, n, width) for n in sides for width in (H, 2 * H)]
+    plain = make("aligned", dtype=torch.float32)
+    plain.load_state_dict(encoder.state_dict())
+    assert torch.equal(encoder.eval()(*pair)[0], plain(*pair)[0])
+    assert not torch.equal(dropped, plain(*pair)[0])
 
 
 @pytest.mark.parametrize(

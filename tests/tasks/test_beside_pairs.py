@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def test_common_words_are_marked_in_both_texts() -> None:
 
 @pytest.mark.parametrize(
     "encoder",
-    ["independent", "conditional", "attention", "word_by_word", "bidirectional_conditional"],
+    sorted({*get_args(pair.Encoding)} - {"first_only", "second_only", "concatenated"}),
 )
 def test_difference_and_product_follow_the_vector(encoder) -> None:
     torch.manual_seed(2)
@@ -51,7 +52,7 @@ def test_difference_and_product_follow_the_vector(encoder) -> None:
     width = u.shape[1]
     torch.testing.assert_close(hidden[:, size : size + width], (u - v).abs())
     torch.testing.assert_close(hidden[:, size + width :], u * v)
-    if encoder == "independent":
+    if encoder in ("independent", "aligned"):
         torch.testing.assert_close(torch.cat([u, v], 1), values)
 
 

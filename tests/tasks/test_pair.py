@@ -99,7 +99,7 @@ def test_concatenated_texts_are_read_as_one() -> None:
     torch.testing.assert_close(found, torch.cat(wanted))
 
 
-@pytest.mark.parametrize("encoder", ["attention", "word_by_word"])
+@pytest.mark.parametrize("encoder", ["attention", "word_by_word", "aligned"])
 def test_attention_is_over_the_conditioning_text(encoder) -> None:
     batch = collate(EXAMPLES[:2])
     for condition, looked_at in (("first", 0), ("second", 1)):

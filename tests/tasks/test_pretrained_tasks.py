@@ -26,7 +26,14 @@ SOURCES = [
         LanguageModelConfig(embedding_size=3, hidden_size=5, n_layers=2, direction="backward"),
     ),
 ]
-PAIRED = ["independent", "conditional", "attention", "word_by_word", "bidirectional_conditional"]
+PAIRED = [
+    "independent",
+    "conditional",
+    "attention",
+    "word_by_word",
+    "bidirectional_conditional",
+    "aligned",
+]
 TEXT = Padded.from_rows([[4, 5, 7], [6]])
 OTHER = Padded.from_rows([[8, 4], [5, 6]])
 

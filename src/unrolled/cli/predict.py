@@ -264,7 +264,7 @@ def _check_label_options(predictor: LabelPredictor, arguments: _Arguments) -> No
         if all(weights is None for weights in probe.weights):
             trained = "model.pooling = 'attentive'"
             if predictor.n_texts > 1:
-                trained = "model.encoder = 'attention' or 'word_by_word'"
+                trained = "model.encoder = 'attention', 'word_by_word' or 'aligned'"
             raise ConfigError(
                 f"--attention: {run} has no attention; use --words gradients, or train with {trained}"
             )

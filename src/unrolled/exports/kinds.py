@@ -163,7 +163,7 @@ def _reads(recipe: Recipe) -> tuple[str, int]:
     controls = {"first_only": "first", "second_only": "second", "concatenated": joined}
     if config.encoder in controls:
         return controls[config.encoder], -1
-    attends = config.encoder in ("attention", "word_by_word")
+    attends = config.encoder in ("attention", "word_by_word", "aligned")
     return "both", (0 if config.condition == "first" else 1) if attends else -1
 
 

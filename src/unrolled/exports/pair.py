@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from unrolled.exports import parts
-from unrolled.exports.graph import FLOAT, LOWEST, Graph
+from unrolled.exports.graph import LOWEST, Graph
 from unrolled.exports.recurrence import Direction, Rows, directions_of, read
 from unrolled.exports.rounding import Precision
+from unrolled.layers.aligned import AlignedEncoder
 from unrolled.layers.alignment import MatchingEncoder
 from unrolled.layers.conditional import (
     AttentiveEncoder,
@@ -208,10 +208,7 @@ def _word_by_word(g: Graph, encoder: WordByWordEncoder, first: Text, second: Tex
     seen, weights_TBS = g.several(
         "Scan", seen, known, second[1].is_real, n_outputs=2, body=body, num_scan_inputs=2
     )
-    n_steps = g("Max", second[1].lengths, g.constant(1, np.int64))
-    n_steps = g("Unsqueeze", g("Cast", n_steps, to=FLOAT), g.integers(1))
-    total = g("ReduceSum", weights_TBS, g.integers(0), keepdims=0)
-    return _joined(g, encoder, seen, last), g("Div", total, n_steps), end, last
+    return _joined(g, encoder, seen, last), parts.mean(g, weights_TBS, second[1]), end, last
 
 
 def _attention_step(outer: tuple[str, ...], energy: Tensor) -> Graph:
@@ -240,10 +237,46 @@ def _attention_step(outer: tuple[str, ...], energy: Tensor) -> Graph:
     return g
 
 
+def _aligned(g: Graph, encoder: AlignedEncoder, first: Text, second: Text) -> Encoded:
+    """The equations of `AlignedEncoder`."""
+    starts = _starts(g, encoder.start, first[1])
+    a, b = (
+        parts.batch_first(g, _read(g, encoder.reader, *text, starts)[0]) for text in (first, second)
+    )
+    energies = g("MatMul", a, g("Transpose", b, perm=[0, 2, 1]))
+    are_first, are_second = (
+        g("Transpose", rows.is_real, perm=[1, 2, 0]) for _, rows in (first, second)
+    )
+    to_second = parts.masked_softmax(g, energies, are_second, axis=2)
+    to_first = parts.masked_softmax(g, g("Transpose", energies, perm=[0, 2, 1]), are_first, axis=2)
+    one = _composed(g, encoder, a, g("MatMul", to_second, b), first[1], starts)
+    other = _composed(g, encoder, b, g("MatMul", to_first, a), second[1], starts)
+    weights_TBS = second[1].cleared(g, g("Transpose", to_first, perm=[1, 0, 2]))
+    return parts.joined(g, [one, other]), parts.mean(g, weights_TBS, second[1]), one, other
+
+
+def _composed(
+    g: Graph,
+    encoder: AlignedEncoder,
+    own: str,
+    other: str,
+    rows: Rows,
+    starts: Sequence[tuple[str, ...]],
+) -> str:
+    """[mean; max] over the second layer's outputs for a text and what its steps are aligned with."""
+    compared = g("Concat", own, other, g("Sub", own, other), g("Mul", own, other), axis=2)
+    projection = renewed(encoder.projection)
+    m_BTH = g("Relu", g.linear(compared, projection.weight, projection.bias))
+    m_TBH = rows.cleared(g, g("Transpose", m_BTH, perm=[1, 0, 2]))
+    v_TBD, _ = _read(g, encoder.composition, m_TBH, rows, starts)
+    return parts.joined(g, [parts.mean(g, v_TBD, rows), parts.largest(g, v_TBD, rows)])
+
+
 _ENCODERS: dict[type, Any] = {
     IndependentEncoder: _independent,
     ConditionalEncoder: _conditional,
     BidirectionalConditionalEncoder: _conditional,
     AttentiveEncoder: _attentive,
     WordByWordEncoder: _word_by_word,
+    AlignedEncoder: _aligned,
 }

@@ -178,6 +178,11 @@ def _pooled_as(g: Graph, kind: str, y_TBD: str, last_BD: str, rows: Rows) -> str
         return g("Where", rows.has_steps, last_BD, g.constant(0.0))
     if kind == "max":
         return largest(g, y_TBD, rows)
+    return mean(g, y_TBD, rows)
+
+
+def mean(g: Graph, y_TBD: str, rows: Rows) -> str:
+    """The mean over the real steps, `[B, D]`; zeros for a row without steps."""
     n_steps = g("Cast", g("Max", rows.lengths, g.constant(1, np.int64)), to=FLOAT)
     total = g("ReduceSum", y_TBD, g.integers(0), keepdims=0)
     return g("Div", total, g("Unsqueeze", n_steps, g.integers(1)))

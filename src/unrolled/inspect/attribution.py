@@ -265,7 +265,7 @@ def check_method(predictor: LabelPredictor, method: str) -> None:
     if method == "attention" and all(part is None for part in prediction.weights):
         trained = "model.pooling = 'attentive'"
         if predictor.n_texts > 1:
-            trained = "model.encoder = 'attention' or 'word_by_word'"
+            trained = "model.encoder = 'attention', 'word_by_word' or 'aligned'"
         raise ConfigError(
             f"this model has no attention; use gradients or occlusion, or train with {trained}"
         )

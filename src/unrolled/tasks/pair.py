@@ -20,6 +20,7 @@ from torch import Tensor
 from unrolled import nn
 from unrolled.config import OptionalWidth, Rate, Share, Width, check_fields
 from unrolled.errors import ConfigError
+from unrolled.layers.aligned import AlignedEncoder
 from unrolled.layers.alignment import MatchingEncoder, PairFeature
 from unrolled.layers.characters import (
     CharactersKind,
@@ -62,6 +63,7 @@ Encoding = Literal[
     "attention",
     "word_by_word",
     "bidirectional_conditional",
+    "aligned",
 ]
 
 
@@ -72,8 +74,9 @@ class PairConfig:
     Args:
         encoder: how the two texts are encoded to one vector: "conditional", "attention" and
             "word_by_word" (Rocktäschel et al. 2016), "bidirectional_conditional" (Augenstein et al.
-            2016), "independent" (each text by itself); and, for comparison, "concatenated" (both texts
-            read as one) and the controls "first_only" and "second_only".
+            2016), "aligned" (each word compared with what it is aligned with in the other text, Chen et
+            al. 2017), "independent" (each text by itself); and, for comparison, "concatenated" (both
+            texts read as one) and the controls "first_only" and "second_only".
         condition: which column is read first and conditions the other: "first" or "second".
         target: for the bidirectional conditional encoder: whether the conditioning text is read in both
             directions, "both_ways", as in the paper, or only forwards, "one_way".
@@ -309,6 +312,8 @@ def _encoder(config: PairConfig, E: int, H: int) -> tuple[nn.Module, int]:
         encoder = WordByWordEncoder(cell, E, H, **options)
     elif kind == "bidirectional_conditional":
         encoder = BidirectionalConditionalEncoder(cell, E, H, target=config.target, **options)
+    elif kind == "aligned":
+        encoder = AlignedEncoder(cell, E, H, **options)
     elif kind == "independent":
         encoder = IndependentEncoder(cell, E, H, **both_ways, **options)
     else:
