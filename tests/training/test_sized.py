@@ -37,8 +37,25 @@ def test_small_classifiers_get_other_defaults(tmp_path: Path, capsys) -> None:
     assert small["training"]["schedule"] == "linear"
     assert small["training"]["metric"] == "accuracy"
     assert small["model"] == plain["model"] | {"dropout_rate": 0.5}
-    pair = config(capsys, "--task", "pair", "--data", data, "--columns", "text", "text", "label")
-    assert pair["training"]["patience"] == -1
+
+
+def test_pairs_are_aligned_unless_an_encoder_is_given(tmp_path: Path, capsys) -> None:
+    data = str(table(tmp_path / "a.tsv", 500))
+    options = ("--task", "pair", "--data", data, "--columns", "text", "text", "label")
+    found = config(capsys, *options)
+    assert (found["model"]["encoder"], found["model"]["features"]) == ("aligned", ["overlap"])
+    assert found["training"]["patience"] == -1
+    found = config(capsys, *options, "--model.encoder", "second_only")
+    assert (found["model"]["encoder"], found["model"]["features"]) == ("second_only", [])
+    found = config(
+        capsys,
+        *options,
+        "--model.target",
+        "one_way",
+        "--model.encoder",
+        "bidirectional_conditional",
+    )
+    assert found["model"]["features"] == []
 
 
 def test_data_of_other_sizes_and_files_keep_them(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def sized_settings(
     - an encoder that starts with language models has rates that fall from layer to layer and in time
       (Howard & Ruder 2018), and little dropout;
     - a classifier of up to `MOST_ROWS` texts is trained for a number of passes that depends on their
-      number.
+      number;
+    - the words of two texts are aligned and compared (Chen et al. 2017), unless an encoder is given.
 
     Args:
         task: name of the task; only `classify` and `pair` have such settings.
@@ -69,6 +70,8 @@ def sized_settings(
         settings = _tuned(task, n_rows, n_bytes)
     elif task == "classify" and n_rows <= MOST_ROWS:
         settings = _small(n_rows, n_bytes)
+    elif task == "pair" and not {"model.encoder", "model.target"} & given.keys():
+        settings = dict(_ALIGNED)
     else:
         return {}
     if "data.label_separator" in given:
@@ -79,6 +82,9 @@ def sized_settings(
         if name not in given
         and not any(f"training.{other}" in given for other in _GROUPS.get(name, ()))
     }
+
+
+_ALIGNED: Mapping[str, Any] = {"model.encoder": "aligned", "model.features": ["overlap"]}
 
 
 def _small(n_rows: int, n_bytes: int) -> dict[str, Any]:
