@@ -44,7 +44,9 @@ def test_pairs_are_aligned_unless_an_encoder_is_given(tmp_path: Path, capsys) ->
     options = ("--task", "pair", "--data", data, "--columns", "text", "text", "label")
     found = config(capsys, *options)
     assert (found["model"]["encoder"], found["model"]["features"]) == ("aligned", ["overlap"])
-    assert found["training"]["patience"] == -1
+    assert (found["training"]["patience"], found["training"]["metric"]) == (-1, "accuracy")
+    found = config(capsys, *options, "--data.averaged", "odd", "--data.averaged", "even")
+    assert found["training"]["metric"] == "mean_f1"
     found = config(capsys, *options, "--model.encoder", "second_only")
     assert (found["model"]["encoder"], found["model"]["features"]) == ("second_only", [])
     found = config(

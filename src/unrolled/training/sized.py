@@ -74,6 +74,8 @@ def sized_settings(
         settings = dict(_ALIGNED)
     else:
         return {}
+    if task == "pair" and "data.averaged" in given:
+        settings["training.metric"] = "mean_f1"
     if "data.label_separator" in given:
         settings["training.metric"] = "micro_f1"
     return {
@@ -84,7 +86,11 @@ def sized_settings(
     }
 
 
-_ALIGNED: Mapping[str, Any] = {"model.encoder": "aligned", "model.features": ["overlap"]}
+_ALIGNED: Mapping[str, Any] = {
+    "model.encoder": "aligned",
+    "model.features": ["overlap"],
+    "training.metric": "accuracy",
+}
 
 
 def _small(n_rows: int, n_bytes: int) -> dict[str, Any]:
