@@ -66,7 +66,7 @@ def softmax_cross_entropy(
     _check(hidden, weight, bias, targets)
     if why_not_mixed(hidden, weight, bias) is None and why_opaque((targets,)) is None:
         with torch.autocast("cpu", enabled=False):
-            return _run(hidden.bfloat16(), weight, bias, targets, smoothing, is_mixed=True)
+            return _run(hidden, weight, bias, targets, smoothing, is_mixed=True)
     if (
         torch.is_autocast_enabled(hidden.device.type)
         or why_opaque((hidden, weight, bias, targets)) is not None
@@ -143,7 +143,8 @@ class _CrossEntropy(torch.autograd.Function):
             )
         by_kernels = is_mixed or why_not(hidden, weight, bias) is None
         run = _by_kernels if by_kernels else _by_blocks
-        total, gradients = run(hidden, weight, bias, targets, smoothing, wanted)
+        read = hidden.bfloat16() if is_mixed else hidden
+        total, gradients = run(read, weight, bias, targets, smoothing, wanted)
         if wanted:
             ctx.smoothing, ctx.is_mixed = smoothing, is_mixed
             ctx.save_for_backward(*gradients, hidden, weight, bias, targets)
