@@ -2,8 +2,8 @@
 // cross_entropy.h with products in bfloat16. The operands h, W and, for both gradients, d are rounded; the logits, the
 // softmax and all sums are float32.
 //
-// Logits are computed twice, first for the maxima and sums of the rows, then for the gradients: with AMX, this takes less
-// time than storing the exponentials of a block of rows.
+// Logits are computed twice, first for the maxima and sums of the rows, then for the gradients, so that only those of one
+// chunk of words are stored.
 #pragma once
 
 #include "mixed_product.h"
