@@ -238,12 +238,37 @@ void use_mixed_set(const std::string& name) {
   chosen_mixed = found;
 }
 
+// The spare rows of the operands limit the team.
+template <class Task>
+void run_mixed(const std::vector<Task>& calls, int n_threads, void (*kernel)(const Task&, float*, int, Team&),
+               long (*scratch_floats)(const Task&, int)) {
+  run(calls, std::min(n_threads, MAX_MIXED_TEAM), kernel, scratch_floats);
+}
+
 void run_mixed_forward(const std::vector<Mixed>& calls, int n_threads) {
-  run(calls, std::min(n_threads, MAX_MIXED_TEAM), mixed_set().forward, mixed_set().forward_floats);
+  run_mixed(calls, n_threads, mixed_set().forward, mixed_set().forward_floats);
 }
 
 void run_mixed_backward(const std::vector<Mixed>& calls, int n_threads) {
-  run(calls, std::min(n_threads, MAX_MIXED_TEAM), mixed_set().backward, mixed_set().backward_floats);
+  run_mixed(calls, n_threads, mixed_set().backward, mixed_set().backward_floats);
+}
+
+void run_mixed_attentive_forward(const Attentive& call, int n_threads) {
+  run_mixed<Attentive>({call}, n_threads, mixed_set().attentive_forward, mixed_set().attentive_forward_floats);
+}
+
+void run_mixed_attentive_backward(const Attentive& call, int n_threads) {
+  run_mixed<Attentive>({call}, n_threads, mixed_set().attentive_backward, mixed_set().attentive_backward_floats);
+}
+
+void run_mixed_cross_entropy(const CrossEntropy& call, int n_threads) {
+  const MixedOutput& output = *mixed_set().output;
+  run_mixed<CrossEntropy>({call}, n_threads, output.cross_entropy, output.cross_entropy_floats);
+}
+
+void run_mixed_product(const MixedProduct& call, int n_threads) {
+  const MixedOutput& output = *mixed_set().output;
+  run_mixed<MixedProduct>({call}, n_threads, output.product, output.product_floats);
 }
 
 long record_floats(const Recurrence& call) { return instruction_set().record_floats(call); }

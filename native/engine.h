@@ -42,10 +42,14 @@ const MixedSet& mixed_set();
 void use_mixed_set(const std::string& name);
 void run_mixed_forward(const std::vector<Mixed>& calls, int n_threads);
 void run_mixed_backward(const std::vector<Mixed>& calls, int n_threads);
+void run_mixed_cross_entropy(const CrossEntropy& call, int n_threads);
+void run_mixed_product(const MixedProduct& call, int n_threads);
 
 void run_attentive_pack(const Attentive& call, int n_threads);
 void run_attentive_forward(const Attentive& call, int n_threads);
 void run_attentive_backward(const Attentive& call, int n_threads);
+void run_mixed_attentive_forward(const Attentive& call, int n_threads);
+void run_mixed_attentive_backward(const Attentive& call, int n_threads);
 
 void run_cross_entropy(const CrossEntropy& call, int n_threads);
 

@@ -21,7 +21,36 @@ struct Mixed {
   float* record = nullptr;       // gates and states of each cell for backward; null for inference
 };
 
+// A product of matrices with operands in bfloat16 and sums in float32. Rows are contiguous numbers, `…_row` apart; w is
+// rounded, x and y are bfloat16.
+struct MixedProduct {
+  enum Kind : int {
+    TRANSPOSED,  // out[M, N] = x[M, K] · w[N, K]ᵀ
+    PLAIN,       // out[M, N] = x[M, K] · w[K, N]
+    OF_ROWS,     // out[N, K] = y[M, N]ᵀ · x[M, K]
+  };
+  int kind = TRANSPOSED;
+  long M = 0, N = 0, K = 0;
+  const uint16_t *x = nullptr, *y = nullptr;
+  const float* w = nullptr;
+  float* out = nullptr;
+  long x_row = 0, y_row = 0, w_row = 0, out_row = 0;
+};
+
 constexpr int MAX_MIXED_TEAM = 16;  // threads that work on one call
+
+// The memory of a decoder in mixed precision. Operands: [T + 1, B] rows with o_{t−1} and, from `state` on, h_{t−1}; joined:
+// [T, B] rows with h_t and, from `context` on, the context; both with some spare rows.
+struct AttentiveLayout {
+  long record_floats, operand_stride, state, joined_stride, context, spare_rows;
+};
+
+struct MixedOutput {
+  long (*cross_entropy_floats)(const CrossEntropy&, int team_size);  // size of the scratch memory
+  void (*cross_entropy)(const CrossEntropy&, float* scratch, int member, Team&);
+  long (*product_floats)(const MixedProduct&, int team_size);  // size of the scratch memory
+  void (*product)(const MixedProduct&, float* scratch, int member, Team&);
+};
 
 struct MixedSet {
   const char* name;
@@ -31,6 +60,12 @@ struct MixedSet {
   long (*backward_floats)(const Mixed&, int team_size);  // size of the scratch memory
   void (*forward)(const Mixed&, float* scratch, int member, Team&);
   void (*backward)(const Mixed&, float* scratch, int member, Team&);
+  AttentiveLayout (*attentive_layout)(const Attentive&);
+  long (*attentive_forward_floats)(const Attentive&, int team_size);
+  long (*attentive_backward_floats)(const Attentive&, int team_size);
+  void (*attentive_forward)(const Attentive&, float* scratch, int member, Team&);
+  void (*attentive_backward)(const Attentive&, float* scratch, int member, Team&);
+  const MixedOutput* output;
 };
 
 }  // namespace unrolled

@@ -16,6 +16,42 @@ constexpr int gradient_gate(int cell, int block) {  // the gate of a block in th
 }
 constexpr int first_block(int cell, bool of_state) { return cell == GRU && of_state ? 1 : 0; }
 
+// The gate gradients d of W units from dh, the total gradient of the hidden state, and from dc, the part of the cell
+// state's gradient that comes from the next step; `state_before` is the cell state of an LSTM, or the state of a GRU.
+template <int CELL>
+ALWAYS_INLINE void state_gradient(Vec* d, Vec dh, Vec dc, const float* record, Vec state_before, float* carry) {
+  const auto kept = [&](int part) { return load(record + part * BLOCK); };
+  if constexpr (CELL == RNN_TANH) {
+    const Vec y = kept(0);
+    d[0] = dh * (splat(1.f) - y * y);
+  } else if constexpr (CELL == RNN_RELU) {
+    d[0] = kept(0) <= Vec{} ? Vec{} : dh;
+  } else if constexpr (CELL == GRU) {
+    const GruGradient g = gru_gradient(dh, kept(0), kept(1), kept(2), kept(3), state_before);
+    d[0] = g.n, d[1] = g.r, d[2] = g.z, d[3] = g.n_state;
+    store(carry, g.carry);
+  } else {
+    const LstmGradient g = lstm_gradient(dh, dc, kept(0), kept(1), kept(2), kept(3), kept(4), state_before);
+    d[0] = g.i, d[1] = g.f, d[2] = g.g, d[3] = g.o;
+    store(carry, g.carry);
+  }
+}
+
+// Packs n_gates · H rows of `w`, `stride` apart, as right-hand side of products of gate gradients, in the order of their
+// blocks: the columns of 32 units in each of these panels.
+template <int CELL>
+ALWAYS_INLINE void pack_gates(const float* w, long stride, long N, long H, bool of_state, Half* out, Range panels) {
+  constexpr int N_GATES = n_gates(CELL);
+  const long units = round_up(H, BLOCK);
+  for (long panel = panels.from; panel < panels.to; panel++) {
+    const long column = panel * BLOCK, n = N - column;
+    for (int i = 0; i < N_GATES; i++) {
+      const float* from = w + gradient_gate(CELL, first_block(CELL, of_state) + i) * H * stride + column;
+      pack_pairs([&](long k) { return rounded(from + k * stride, n); }, H, out + (panel * N_GATES + i) * units * BLOCK);
+    }
+  }
+}
+
 template <int CELL>
 struct MixedBackwardScratch {
   Half *w_ih, *w_hh, *turned;
@@ -90,23 +126,9 @@ struct MixedBackward {
   double* own_bias() const { return s.bias + member * N_BLOCKS * units; }
   Left gates_of(const Half* rows) const { return {rows + share.place(0) * s.stride, s.stride * share.stride}; }
 
-  // Packs the weights [N_GATES · H, N] for products with gate gradients, in the order of their blocks.
-  void pack_gates(const float* w, long N, bool of_state, Half* out) const {
-    const Range own(ceil_div(N, BLOCK), member, team.size);
-    for (long panel = own.from; panel < own.to; panel++) {
-      const long column = panel * BLOCK, n = N - column;
-      for (int i = 0; i < N_GATES; i++) {
-        const float* from = w + gradient_gate(CELL, first_block(CELL, of_state) + i) * H * N + column;
-        pack_pairs([&](long k) {
-          return rounded_pair(load_n(from + k * N, n), n > W ? load_n(from + k * N + W, n - W) : Vec{});
-        }, H, out + (panel * N_GATES + i) * units * BLOCK);
-      }
-    }
-  }
-
   void pack_weights() const {
-    pack_gates(r.w_hh, H, true, s.w_hh);
-    if (m.dx.data) pack_gates(r.w_ih, r.D, false, s.w_ih);
+    pack_gates<CELL>(r.w_hh, H, H, H, true, s.w_hh, Range(layout.n_panels, member, team.size));
+    if (m.dx.data) pack_gates<CELL>(r.w_ih, r.D, r.D, H, false, s.w_ih, Range(layout.inputs / BLOCK, member, team.size));
   }
 
   // The products of gate gradients with the panel of U that computes these 32 hidden units.
@@ -151,25 +173,11 @@ struct MixedBackward {
     const float* record = m.record + place.number(step, j) * layout.kept + layout.place(unit, 0);
     const float* before = m.record + (step ? place.number(step - 1, j) : 0) * layout.kept + layout.place(unit, 4);
     float* carry = s.carry + j * units + unit;
-    const auto kept = [&](int part) { return load(record + part * BLOCK); };
-    if constexpr (CELL == RNN_TANH) {
-      const Vec y = kept(0);
-      d[0] = dh * (splat(1.f) - y * y);
-    } else if constexpr (CELL == RNN_RELU) {
-      d[0] = kept(0) <= Vec{} ? Vec{} : dh;
-    } else if constexpr (CELL == GRU) {
-      if (!is_last) dh += load(carry);
-      const Vec h_before = step ? load(before) : load_n(r.h0 + b * H + unit, n);
-      const GruGradient g = gru_gradient(dh, kept(0), kept(1), kept(2), kept(3), h_before);
-      d[0] = g.n, d[1] = g.r, d[2] = g.z, d[3] = g.n_state;
-      store(carry, g.carry);
-    } else {
-      const Vec dc = !is_last ? load(carry) : r.dc_end ? load_n(r.dc_end + b * H + unit, n) : Vec{};
-      const Vec c_before = step ? load(before) : load_n(r.c0 + b * H + unit, n);
-      const LstmGradient g = lstm_gradient(dh, dc, kept(0), kept(1), kept(2), kept(3), kept(4), c_before);
-      d[0] = g.i, d[1] = g.f, d[2] = g.g, d[3] = g.o;
-      store(carry, g.carry);
-    }
+    const float* state0 = (CELL == LSTM ? r.c0 : r.h0) + b * H + unit;
+    const Vec state_before = !is_gated(CELL) ? Vec{} : step ? load(before) : load_n(state0, n);
+    const Vec dc = CELL != LSTM ? Vec{} : !is_last ? load(carry) : r.dc_end ? load_n(r.dc_end + b * H + unit, n) : Vec{};
+    if (CELL == GRU && !is_last) dh += load(carry);
+    state_gradient<CELL>(d, dh, dc, record, state_before, carry);
     for (int k = 0; k < N_BLOCKS; k++) d[k] = below(d[k], n);
   }
 
@@ -225,7 +233,7 @@ struct MixedBackward {
     const long depth = round_up(n_cells, BLOCK), turned_stride = half_stride(s.cells), n_inputs = layout.inputs / BLOCK;
     const Range own(N_BLOCKS * units / BLOCK, member, team.size);
     for (long row = own.from * BLOCK; row < own.to * BLOCK; row += BLOCK)
-      turn_rows({gates + row, s.stride}, n_cells, s.turned + row * turned_stride, turned_stride);
+      turn_rows([&](long k) { return _mm512_loadu_si512(gates + row + k * s.stride); }, n_cells, s.turned + row * turned_stride, turned_stride);
     for (long start = own.from * BLOCK; start < own.to * BLOCK; start += CACHED_ROWS)
       for (long panel = 0; panel < n_inputs + layout.n_panels; panel++) {
         const bool of_state = panel >= n_inputs;

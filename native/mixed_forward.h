@@ -37,6 +37,29 @@ struct MixedLayout {
   long place(long unit, int part) const { return unit / BLOCK * BLOCK * n_kept(CELL) + part * BLOCK + unit % BLOCK; }
 };
 
+// The new hidden state of W units, of which n exist, from their sums and the state before; replaces the cell state. Writes to the record unless it is null.
+template <int CELL>
+ALWAYS_INLINE Vec new_state(const Vec* sum, const float* h_before, float* c, long n, float* record) {
+  const auto keep = [&](int part, Vec v) {
+    if (record) store(record + part * BLOCK, v);
+  };
+  Vec h;
+  if constexpr (CELL == RNN_TANH || CELL == RNN_RELU) {
+    h = CELL == RNN_TANH ? fast_tanh(sum[0]) : relu(sum[0]);
+    keep(0, h);
+  } else if constexpr (CELL == GRU) {
+    const Vec reset = fast_sigmoid(sum[0]), z = fast_sigmoid(sum[1]), new_h = fast_tanh(sum[2] + reset * sum[3]);
+    h = gru_state(z, new_h, load_n(h_before, n));
+    keep(0, reset), keep(1, z), keep(2, new_h), keep(3, sum[3]), keep(4, h);
+  } else {
+    const LstmState now = lstm_state(sum, load_n(c, n));
+    store_n(c, now.c, n);
+    h = now.h;
+    keep(0, now.i), keep(1, now.f), keep(2, now.g), keep(3, now.o), keep(4, now.c);
+  }
+  return h;
+}
+
 template <int CELL>
 struct MixedForwardScratch {
   Half *weights, *operands;
@@ -118,8 +141,8 @@ struct MixedForward {
         const long n_real = smaller(BLOCK, H - unit);
         const bool of_x = !(CELL == GRU && sum == 3), of_h = !(CELL == GRU && sum == 2);
         Half* out = s.weights + layout.packed(panel, sum);
-        if (of_x) pack_columns(r.w_ih + row * r.D, n_real, r.D, out);
-        if (of_h) pack_columns(r.w_hh + row * H, n_real, H, out + (of_x ? layout.inputs * BLOCK : 0));
+        if (of_x) pack_columns(r.w_ih + row * r.D, r.D, n_real, r.D, out);
+        if (of_h) pack_columns(r.w_hh + row * H, H, n_real, H, out + (of_x ? layout.inputs * BLOCK : 0));
         for (long v = 0; v < BLOCK; v += W) {
           Vec bias = {};
           if (v < n_real && of_x && r.b_ih) bias += load_n(r.b_ih + row + v, n_real - v);
@@ -171,24 +194,7 @@ struct MixedForward {
     for (int k = 0; k < n_sums(CELL); k++) sum[k] = load(from + k * BLOCK) + load(bias + k * BLOCK);
     float* h_now = r.h_end + b * r.H + unit;
     float* record = m.record ? m.record + place.number(step, j) * layout.kept + layout.place(unit, 0) : nullptr;
-    const auto keep = [&](int part, Vec v) {
-      if (record) store(record + part * BLOCK, v);
-    };
-    Vec h;
-    if constexpr (CELL == RNN_TANH || CELL == RNN_RELU) {
-      h = CELL == RNN_TANH ? fast_tanh(sum[0]) : relu(sum[0]);
-      keep(0, h);
-    } else if constexpr (CELL == GRU) {
-      const Vec reset = fast_sigmoid(sum[0]), z = fast_sigmoid(sum[1]), new_h = fast_tanh(sum[2] + reset * sum[3]);
-      h = gru_state(z, new_h, load_n(h_now, n));
-      keep(0, reset), keep(1, z), keep(2, new_h), keep(3, sum[3]), keep(4, h);
-    } else {
-      float* c_now = r.c_end + b * r.H + unit;
-      const LstmState now = lstm_state(sum, load_n(c_now, n));
-      store_n(c_now, now.c, n);
-      h = now.h;
-      keep(0, now.i), keep(1, now.f), keep(2, now.g), keep(3, now.o), keep(4, now.c);
-    }
+    const Vec h = new_state<CELL>(sum, h_now, CELL == LSTM ? r.c_end + b * r.H + unit : nullptr, n, record);
     store_n(h_now, h, n);
     store_half(m.y.at(place.time(step, b), b) + unit, h, n);
     if (j < r.plan.active[step + 1]) store_half(operand(step + 1, j) + layout.inputs + unit, below(h, n), W);

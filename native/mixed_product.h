@@ -31,6 +31,10 @@ ALWAYS_INLINE Vec load_half(const Half* p, long n) {
   const __mmask16 mask = n >= W ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);
   return (Vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, p)), 16);
 }
+// The first n of 32 numbers; the others are zero, and their memory is not read. n may exceed 32.
+ALWAYS_INLINE __m512i load_halves(const Half* p, long n) {
+  return n >= BLOCK ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi16((__mmask32)((1u << n) - 1), p);
+}
 ALWAYS_INLINE void store_half(Half* p, Vec v, long n) {
   const __mmask16 mask = n >= W ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);
   _mm256_mask_storeu_epi16(p, mask, (__m256i)_mm512_cvtneps_pbh((__m512)v));
@@ -102,7 +106,9 @@ ALWAYS_INLINE void multiply_tiles(long K, const Half* a, long a_stride, const Ha
   settle_memory(c);
 }
 
-ALWAYS_INLINE void multiply_mixed(long M, long K, Left a, const Half* b, float* c, long c_stride, bool add = false) {
+// Not inlined: with all uses of the tiles in one place, the kernels compile in half of the time.
+__attribute__((noinline)) static void multiply_mixed(long M, long K, Left a, const Half* b, float* c, long c_stride,
+                                                     bool add = false) {
   for (long m = 0; m < M; m += 2 * TILE_ROWS)
     if (M - m > TILE_ROWS) multiply_tiles<true>(K, a.data + m * a.stride, a.stride, b, c + m * c_stride, c_stride, add);
     else multiply_tiles<false>(K, a.data + m * a.stride, a.stride, b, c + m * c_stride, c_stride, add);
@@ -141,7 +147,8 @@ __attribute__((noinline)) static void multiply_pairs(long K, Left a, const Half*
     for (int v = 0; v < 2; v++) store(c + m * c_stride + v * W, (Vec)sum[m][v]);
 }
 
-ALWAYS_INLINE void multiply_mixed(long M, long K, Left a, const Half* b, float* c, long c_stride, bool add = false) {
+__attribute__((noinline)) static void multiply_mixed(long M, long K, Left a, const Half* b, float* c, long c_stride,
+                                                     bool add = false) {
   tile_over<8>(M, [&](long m, long n_rows) {
     const Left rows{a.data + m * a.stride, a.stride};
     float* to = c + m * c_stride;
@@ -164,19 +171,26 @@ ALWAYS_INLINE __m512i rounded_pair(Vec first, Vec second) {
   return (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
 }
 
-// Packs w[row_0 + n][k] as B[k][n]: 32 rows, of which n_rows exist, of K numbers.
-ALWAYS_INLINE void pack_columns(const float* w, long n_rows, long K, Half* out) {
+// 32 numbers as the instruction rounds them; only the first n exist.
+ALWAYS_INLINE __m512i rounded(const float* p, long n) {
+  return rounded_pair(load_n(p, n), n > W ? load_n(p + W, n - W) : Vec{});
+}
+
+// Packs n_rows ≤ 32 rows of K numbers as B[k][n]; at(n, k) has the 32 numbers of row n from k on, zeros after K.
+template <class At>
+ALWAYS_INLINE void pack_turned(At at, long n_rows, long K, Half* out) {
   for (long k = 0; k < K; k += BLOCK)
     for (long tile = 0; tile < 2; tile++, out += TILE_HALVES) {
       Vec lines[W];
-      for (long n = 0; n < W; n++) {
-        const bool exists = tile * W + n < n_rows;
-        const float* from = w + (tile * W + n) * K + k;
-        lines[n] = exists ? (Vec)rounded_pair(load_n(from, K - k), K - k > W ? load_n(from + W, K - k - W) : Vec{}) : Vec{};
-      }
+      for (long n = 0; n < W; n++) lines[n] = tile * W + n < n_rows ? (Vec)at(tile * W + n, k) : Vec{};
       transpose(lines);
       for (long pair = 0; pair < W; pair++) store((float*)(out + pair * 2 * W), lines[pair]);
     }
+}
+
+// Packs w[n][k] as B[k][n]: 32 rows `stride` apart, of which n_rows exist, of K numbers.
+__attribute__((noinline)) static void pack_columns(const float* w, long stride, long n_rows, long K, Half* out) {
+  pack_turned([&](long n, long k) { return rounded(w + n * stride + k, K - k); }, n_rows, K, out);
 }
 
 // a[0] b[0] a[1] b[1] … of the columns of one tile.
@@ -199,19 +213,30 @@ ALWAYS_INLINE void pack_pairs(RowAt row_at, long K, Half* out) {
     }
 }
 
-// Writes the transpose of rows k = 0 … K − 1 of 32 numbers: out[n][k]; K is rounded up with zeros.
-ALWAYS_INLINE void turn_rows(Left from, long K, Half* out, long out_stride) {
+// Writes the transpose of rows k = 0 … K − 1 of 32 numbers, given by row_at(k) in bfloat16: out[n][k]; K is rounded up
+// with zeros.
+template <class RowAt>
+ALWAYS_INLINE void turn_rows(RowAt row_at, long K, Half* out, long out_stride) {
   for (long k = 0; k < K; k += BLOCK)
     for (long tile = 0; tile < 2; tile++) {
       Vec lines[W];
       for (long pair = 0; pair < W; pair++) {
-        const Half* row = from.data + (k + 2 * pair) * from.stride;
-        const __m512i a = k + 2 * pair < K ? _mm512_loadu_si512(row) : _mm512_setzero_si512();
-        const __m512i b = k + 2 * pair + 1 < K ? _mm512_loadu_si512(row + from.stride) : _mm512_setzero_si512();
+        const __m512i a = k + 2 * pair < K ? row_at(k + 2 * pair) : _mm512_setzero_si512();
+        const __m512i b = k + 2 * pair + 1 < K ? row_at(k + 2 * pair + 1) : _mm512_setzero_si512();
         lines[pair] = interleaved(a, b, tile);
       }
       transpose(lines);
       for (long n = 0; n < W; n++) store((float*)(out + (tile * W + n) * out_stride + k), lines[n]);
+    }
+}
+
+// Writes n rows of up to 32 sums to a matrix, or adds them to it.
+ALWAYS_INLINE void add_sums(const float* sums, long n_rows, long n_columns, float* to, long stride, bool add) {
+  for (long i = 0; i < n_rows; i++)
+    for (long v = 0; v < smaller(n_columns, BLOCK); v += W) {
+      float* const at = to + i * stride + v;
+      const Vec sum = load(sums + i * BLOCK + v);
+      store_n(at, add ? load_n(at, n_columns - v) + sum : sum, n_columns - v);
     }
 }
 

@@ -139,20 +139,41 @@ NB_MODULE(_kernels, m) {
       ADDRESS(output) ADDRESS(c_end) ADDRESS(record) ADDRESS(d_output) ADDRESS(d_attention) ADDRESS(dh_end)
       ADDRESS(dc_end) ADDRESS(d_known) ADDRESS(d_state) ADDRESS(d_query) ADDRESS(d_combined) ADDRESS(d_keys)
       ADDRESS(d_values) ADDRESS(d_energy) ADDRESS(dh0) ADDRESS(dc0) ADDRESS(dfeed0)
+      ADDRESS(operands) ADDRESS(joined)
+      .def("mixed_layout",
+           [](const Attentive& d) {
+             const AttentiveLayout own = mixed_set().attentive_layout(d);
+             return nb::make_tuple(own.record_floats, own.operand_stride, own.state, own.joined_stride, own.context,
+                                   own.spare_rows);
+           })
       .def_prop_ro("record_floats", [](const Attentive& d) { return instruction_set().attentive_record_floats(d); })
       .def_prop_ro("packed_floats", [](const Attentive& d) { return instruction_set().attentive_packed_floats(d); });
+  // In mixed precision, `hidden` is bfloat16.
   m.def(
       "cross_entropy",
-      [](long M, long H, long V, float smoothing, uintptr_t hidden, uintptr_t weight, uintptr_t bias, uintptr_t targets,
-         uintptr_t nats, uintptr_t d_hidden, uintptr_t d_weight, uintptr_t d_bias, int n_threads) {
-        run_cross_entropy({M, H, V, smoothing, at(hidden), at(weight), at(bias), reinterpret_cast<const int64_t*>(targets),
-                           at(nats), at(d_hidden), at(d_weight), at(d_bias)},
-                          n_threads);
+      [](bool is_mixed, long M, long H, long V, float smoothing, uintptr_t hidden, uintptr_t weight, uintptr_t bias,
+         uintptr_t targets, uintptr_t nats, uintptr_t d_hidden, uintptr_t d_weight, uintptr_t d_bias, int n_threads) {
+        CrossEntropy call{M, H, V, smoothing, at(hidden), at(weight), at(bias), reinterpret_cast<const int64_t*>(targets),
+                          at(nats), at(d_hidden), at(d_weight), at(d_bias), halves_at(hidden)};
+        is_mixed ? run_mixed_cross_entropy(call, n_threads) : run_cross_entropy(call, n_threads);
+      },
+      nb::call_guard<nb::gil_scoped_release>());
+  m.def(
+      "mixed_product",
+      [](int kind, long M, long N, long K, uintptr_t x, long x_row, uintptr_t y, long y_row, uintptr_t w, long w_row,
+         uintptr_t out, long out_row, int n_threads) {
+        MixedProduct call;
+        call.kind = kind, call.M = M, call.N = N, call.K = K;
+        call.x = halves_at(x), call.x_row = x_row, call.y = halves_at(y), call.y_row = y_row;
+        call.w = at(w), call.w_row = w_row, call.out = at(out), call.out_row = out_row;
+        run_mixed_product(call, n_threads);
       },
       nb::call_guard<nb::gil_scoped_release>());
   m.def("attentive_pack", &run_attentive_pack, nb::call_guard<nb::gil_scoped_release>());
   m.def("attentive_forward", &run_attentive_forward, nb::call_guard<nb::gil_scoped_release>());
   m.def("attentive_backward", &run_attentive_backward, nb::call_guard<nb::gil_scoped_release>());
+  m.def("mixed_attentive_forward", &run_mixed_attentive_forward, nb::call_guard<nb::gil_scoped_release>());
+  m.def("mixed_attentive_backward", &run_mixed_attentive_backward, nb::call_guard<nb::gil_scoped_release>());
   m.def("forward", &run_forward, "calls"_a, "n_threads"_a, nb::call_guard<nb::gil_scoped_release>());
   m.def("backward", &run_backward, "calls"_a, "n_threads"_a, nb::call_guard<nb::gil_scoped_release>());
   nb::class_<PackedStep>(m, "PackedStep")

@@ -100,18 +100,20 @@ struct Attentive {
   float *d_query = nullptr, *d_combined = nullptr;       // gradients of the products with W_q and W_c
   float *d_keys = nullptr, *d_values = nullptr, *d_energy = nullptr;  // must be zero before the call
   float *dh0 = nullptr, *dc0 = nullptr, *dfeed0 = nullptr;
+  uint16_t *operands = nullptr, *joined = nullptr;       // only in mixed precision, see AttentiveLayout
 };
 
 // The cross-entropy of softmax(W h + b) with one target word per row; the caller sums it. Arrays are contiguous.
 struct CrossEntropy {
   long M = 0, H = 0, V = 0;
   float smoothing = 0.f;              // ε: (1 − ε) on the target, ε / V on every word
-  const float *hidden = nullptr;      // [M, H]
+  const float *hidden = nullptr;      // [M, H]; unused in mixed precision
   const float *weight = nullptr, *bias = nullptr;  // [V, H]; [V] or null
   const int64_t* targets = nullptr;   // [M]
   float* nats = nullptr;              // [M]
   // Gradients of the sum of nats. If d_hidden is null, no gradients are computed; if d_bias is null, there is no bias.
   float *d_hidden = nullptr, *d_weight = nullptr, *d_bias = nullptr;
+  const uint16_t* rounded_hidden = nullptr;  // [M, H] in bfloat16; only in mixed precision
 };
 
 struct InstructionSet {

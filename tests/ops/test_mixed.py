@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
+import mixed_sets
 import pytest
 import torch
+from mixed_sets import SETS, UNIT, distance, needs_sets
 from recurrence_cases import LENGTHS, TORCH_KINDS, Case, collect, make_case, run_ours
 from torch import Tensor
 
@@ -15,21 +16,8 @@ from unrolled.kernels import kernels
 from unrolled.ops import bfloat16, mixed
 from unrolled.ops.bfloat16 import rounded
 
-SETS: list[str] = [] if kernels is None else kernels.mixed_sets()
-needs_sets = pytest.mark.skipif(not SETS, reason="no kernels for products in bfloat16 here")
 # T, B, D, H: one of everything; partial and whole tiles of 16 rows, blocks of 32 numbers and chunks.
 SIZES = [(1, 1, 1, 1), (3, 15, 17, 33), (2, 33, 32, 16), (5, 17, 33, 15), (12, 100, 5, 48)]
-UNIT = 2.0**-24
-"""The relative error of a rounding in float32; that of a rounding to bfloat16 is 2⁻⁸ at most."""
-
-
-@pytest.fixture(params=SETS)
-def mixed_set(request: pytest.FixtureRequest) -> Iterator[str]:
-    kernels.use_mixed_set(request.param)
-    kernels.poison_workspaces(True)
-    yield request.param
-    kernels.poison_workspaces(False)
-    kernels.use_mixed_set(SETS[0])
 
 
 def defined(case: Case, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
@@ -62,22 +50,13 @@ def of_size(kind: ops.Kind, size: tuple[int, ...], ragged: bool = False) -> Case
     return case if ragged else replace(case, lengths=None)
 
 
-def distance(given: Tensor, exact: Tensor) -> float:
-    """‖given − exact‖ / ‖exact‖."""
-    return float((given.double() - exact).norm() / exact.norm().clamp(min=1e-30))
-
-
 def allowed(size: tuple[int, ...]) -> float:
     """The distance that another order of summation may cause over all steps.
 
-    A sum of K products has a relative error of about K · 2⁻²⁴. So a result lies on the other side of a
-    rounding to bfloat16 with probability K · 2⁻²⁴ / 2⁻⁸, and then moves by 2⁻⁸ of its size. A gradient
-    has passed 2 T + 1 roundings whose changes are independent, so 2⁻⁸ · √((2 T + 1) · K · 2⁻¹⁶) is
-    expected, and up to twice as much by chance.
+    A gradient has passed 2 T + 1 roundings.
     """
     n_steps, n_rows, input_size, hidden_size = size
-    n_summed = max(input_size + hidden_size, n_rows)
-    return 2 * 2.0**-8 * ((2 * n_steps + 1) * n_summed * 2.0**-16) ** 0.5
+    return mixed_sets.allowed(max(input_size + hidden_size, n_rows), 2 * n_steps + 1)
 
 
 def test_rounding_is_to_nearest_and_to_even() -> None:

@@ -21,7 +21,7 @@ from unrolled.layers.recurrent import layer_weights, recurrent_layers
 from unrolled.layers.renewal import renewed
 from unrolled.ops.attentive import AttentiveWeights, attentive_unroll, why_not
 from unrolled.ops.cells import Cell, cell_named
-from unrolled.ops.linear import StepLinear, linear
+from unrolled.ops.linear import StepLinear, linear, linear_in_float32
 from unrolled.ops.stepping import packed_step
 from unrolled.ops.types import Weights
 from unrolled.shapes import Float, Int
@@ -238,7 +238,7 @@ class AttentionalDecoder(nn.Module):
         if why_not(embedded_BTE, weights, *others) is not None:
             return None
         bias = b_ih + b_hh if cell.adds_up else b_ih
-        known_TBG = linear(embedded_BTE.transpose(0, 1), w_ih[:, :E], bias)
+        known_TBG = linear_in_float32(embedded_BTE.transpose(0, 1), w_ih[:, :E], bias)
         lengths_B = memory.mask.sum(2).squeeze(1)
         output_TBO, attention_TBS, end = attentive_unroll(
             cell.kind,

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from unrolled.errors import ConfigError
 from unrolled.layers.renewal import renewed
 from unrolled.ops.cross_entropy import FLOATS_AT_ONCE, LEAST_ROWS, softmax_cross_entropy
-from unrolled.ops.linear import linear
+from unrolled.ops.linear import linear, linear_in_float32
 from unrolled.shapes import Float, Int
 
 
@@ -159,7 +159,7 @@ class CopyHead(SoftmaxHead):
         self, hidden: Tensor, targets: Tensor, looked: Tensor, ids: Tensor, smoothing: float
     ) -> Tensor:
         n_words = len(self.weight)
-        logits = _at_least_float32(linear(hidden, self.weight, self.bias))
+        logits = _at_least_float32(linear_in_float32(hidden, self.weight, self.bias))
         log_probs = logits.log_softmax(1)
         gate = _at_least_float32(linear(hidden, self.gate_weight, self.gate_bias))
         log_gate, log_rest = (part.squeeze(1) for part in _log_gates(gate))
@@ -353,7 +353,7 @@ class SampledHead(SoftmaxHead):
         weights = nn.functional.embedding(ids, self.weight, sparse=self.sparse)
         biases = self.bias[ids] - log_expected[ids]
         n = self.n_samples
-        others = _at_least_float32(linear(hidden, weights[:n])).add_(biases[:n])
+        others = _at_least_float32(linear_in_float32(hidden, weights[:n], None)).add_(biases[:n])
         gold = (hidden * weights[n:]).sum(1) + biases[n:]
         place = torch.full_like(log_expected, -1, dtype=torch.int64)
         place[sampled] = torch.arange(n, device=place.device)

@@ -9,6 +9,9 @@ With known inputs (teacher forcing), only the state, the attention and the outpu
 (Luong et al. 2015, sections 3 and 3.3; additive score: Bahdanau et al. 2015, appendix A.1.2.) With
 autograd, each step would take about fifteen operations forward and thirty backward. Here each weight's
 gradient is one product over all steps.
+
+Under autocast with bfloat16, where the kernels have AMX, the operands of all products with weights are
+rounded (`unrolled.ops.bfloat16.linear`); states, attention and results are float32.
 """
 
 from __future__ import annotations
@@ -18,9 +21,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
-from unrolled.ops import native
+from unrolled.ops import bfloat16, mixed, mixed_linear, native
 from unrolled.ops.access import dense, why_no_memory
 from unrolled.ops.cells import CELLS
 from unrolled.ops.derivatives import by_definition_only, differentiate
@@ -60,8 +62,10 @@ def why_not(known: Tensor, weights: AttentiveWeights, *others: Tensor) -> str | 
     """Why the kernels cannot run this, as one sentence, else None; `others` are the other inputs."""
     if known.shape[0] == 0 or known.shape[1] == 0:
         return "there are no steps"
-    tensors = [known, *others, *(w for w in weights.tensors if w is not None)]
-    return native.why_not_with(tensors)
+    own = [w for w in weights.tensors if w is not None]
+    if native.kernels is not None and torch.is_autocast_enabled("cpu"):
+        return mixed.why_not_now([known, *others], own) or mixed.not_worth_it()
+    return native.why_not_with([known, *others, *own])
 
 
 def attentive_unroll(
@@ -91,11 +95,16 @@ def attentive_unroll(
         UnavailableError: the kernels cannot run this; see `why_not`.
     """
     _check(kind, known, feed, state, keys, values, lengths, weights)
-    inputs = (known, feed, keys, values, *weights.tensors, *state)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
-        output, attention, *end = _Attentive.apply(kind, lengths, *inputs)
-    else:
-        output, attention, *end = _forward(kind, lengths, inputs, keep_record=False)[0]
+    is_mixed = torch.is_autocast_enabled("cpu")
+    with torch.autocast("cpu", enabled=False):
+        if is_mixed:
+            known, feed, keys, values = (t.float() for t in (known, feed, keys, values))
+            state = tuple(part.float() for part in state)
+        inputs = (known, feed, keys, values, *weights.tensors, *state)
+        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
+            output, attention, *end = _Attentive.apply(kind, lengths, is_mixed, *inputs)
+        else:
+            output, attention, *end = _forward(kind, lengths, inputs, is_mixed, False)[0]
     return output, attention, tuple(end)
 
 
@@ -156,7 +165,7 @@ def _describe(kind: Any, lengths: Any, inputs: Any) -> Any:
     return call, [*read, w_feed]
 
 
-def _forward(kind: Any, lengths: Any, inputs: Any, keep_record: Any) -> Any:
+def _forward(kind: Any, lengths: Any, inputs: Any, is_mixed: bool, keep_record: bool) -> Any:
     call, kept = _describe(kind, lengths, inputs)
     known, state = inputs[0], inputs[10:]
     T, B, H = call.T, call.B, call.H
@@ -164,8 +173,10 @@ def _forward(kind: Any, lengths: Any, inputs: Any, keep_record: Any) -> Any:
     h, output, context = new(T, B, H), new(T, B, call.O), new(T, B, call.M)
     attention = new(T, B, call.S)
     query = new(T, B, call.A) if call.is_additive else None
-    record = new(call.record_floats) if keep_record and call.record_floats else None
-    packed = new(call.packed_floats)
+    record: Any = _Operands.memory(call) if is_mixed else None
+    if not is_mixed and keep_record and call.record_floats:
+        record = new(call.record_floats)
+    packed = None if is_mixed else new(call.packed_floats)
     c_end = new(B, H) if len(state) == 2 else None
     for name, tensor in {
         "h": h, "output": output, "context": context, "attention": attention, "query": query,
@@ -173,15 +184,55 @@ def _forward(kind: Any, lengths: Any, inputs: Any, keep_record: Any) -> Any:
     }.items():  # fmt: skip
         setattr(call, name, 0 if tensor is None else tensor.data_ptr())
     threads = min(torch.get_num_threads(), max(1, B // 4))
-    native.kernels.attentive_pack(call, threads)
-    native.kernels.attentive_forward(call, threads)
+    if is_mixed:
+        _Operands(call, record).describe(call)
+        native.kernels.mixed_attentive_forward(call, threads)
+    else:
+        native.kernels.attentive_pack(call, threads)
+        native.kernels.attentive_forward(call, threads)
     del kept
     end = (h[-1].clone(),) if c_end is None else (h[-1].clone(), c_end)
     return (output, attention, *end), (h, query, context, record)
 
 
-def _definition(kind: Any, lengths: Any) -> Any:
+class _Operands:
+    """The operands of the products of all steps, in bfloat16: what the weights' gradients need.
+
+    Args:
+        call: the kernel's call.
+        memory: the record of all steps, followed by the operands.
+
+    Attributes:
+        fed, before: o and h before each step, `[T·B, O]` and `[T·B, H]`.
+        h, context: of each step, `[T·B, H]` and `[T·B, M]`.
+    """
+
+    def __init__(self, call: Any, memory: Tensor) -> None:
+        n_record, width, state, joined_width, context, n_spare = call.mixed_layout()
+        n_rows = call.T * call.B
+        halves = memory[n_record:].view(torch.bfloat16)
+        n_operands = (n_rows + call.B + n_spare) * width
+        operands = halves[: n_rows * width].view(n_rows, width)
+        joined = halves[n_operands:][: n_rows * joined_width].view(n_rows, joined_width)
+        self.fed, self.before = operands[:, : call.O], operands[:, state : state + call.H]
+        self.h, self.context = joined[:, : call.H], joined[:, context : context + call.M]
+
+    @staticmethod
+    def memory(call: Any) -> Tensor:
+        """Recycled memory for them."""
+        n_record, width, _, joined_width, _, n_spare = call.mixed_layout()
+        n_rows = call.T * call.B + n_spare
+        n_halves = (n_rows + call.B) * width + n_rows * joined_width
+        return torch.from_numpy(native.kernels.recycled(n_record + (n_halves + 1) // 2))
+
+    def describe(self, call: Any) -> None:
+        """Let the call write to them."""
+        call.operands, call.joined = self.fed.data_ptr(), self.h.data_ptr()
+
+
+def _definition(kind: Any, lengths: Any, is_mixed: bool) -> Any:
     """The equations, step by step, as a function of all inputs."""
+    linear = bfloat16.linear if is_mixed else torch.nn.functional.linear
     gates = CELLS[kind].gates
     assert gates is not None  # `why_not` requires a kernel, and every cell with a kernel has gates
 
@@ -223,10 +274,10 @@ def _definition(kind: Any, lengths: Any) -> Any:
 
 class _Attentive(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, kind: Any, lengths: Any, *inputs: Any) -> Any:
+    def forward(ctx: Any, kind: Any, lengths: Any, is_mixed: Any, *inputs: Any) -> Any:
         lengths = lengths.clone()  # the caller may modify it in place
-        results, made = _forward(kind, lengths, inputs, keep_record=True)
-        ctx.kind, ctx.lengths = kind, lengths
+        results, made = _forward(kind, lengths, inputs, is_mixed, keep_record=True)
+        ctx.kind, ctx.lengths, ctx.is_mixed = kind, lengths, is_mixed
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs, *results[:2], *made)
         return results
@@ -237,9 +288,9 @@ class _Attentive(torch.autograd.Function):
         *inputs, output, attention, h, query, context, record = saved
         d_results = (d_output, d_attention, *d_end)
         if by_definition_only((*d_results, *saved), torch.float32):
-            definition = _definition(ctx.kind, ctx.lengths)
-            wanted = ctx.needs_input_grad[2:]
-            return None, None, *differentiate(definition, inputs, wanted, d_results)
+            definition = _definition(ctx.kind, ctx.lengths, ctx.is_mixed)
+            wanted = ctx.needs_input_grad[3:]
+            return None, None, None, *differentiate(definition, inputs, wanted, d_results)
         known, feed, keys, values, _, _, b_hh, w_query, energy, _, *state = inputs
         kind = ctx.kind
         call, kept = _describe(kind, ctx.lengths, inputs)
@@ -267,30 +318,44 @@ class _Attentive(torch.autograd.Function):
             made | gradients | dict(zip(known_names, given, strict=False))
         ).items():
             setattr(call, name, 0 if tensor is None else tensor.data_ptr())
-        native.kernels.attentive_backward(call, min(torch.get_num_threads(), max(1, B // 4)))
+        threads = min(torch.get_num_threads(), max(1, B // 4))
+        if ctx.is_mixed:
+            native.kernels.mixed_attentive_backward(call, threads)
+        else:
+            native.kernels.attentive_backward(call, threads)
         del kept
-        from_known, from_query = (
-            gradients["d_known"].flatten(0, 1),
-            gradients["d_query"].flatten(0, 1),
-        )
+        from_known = gradients["d_known"].flatten(0, 1)
+        from_query = gradients["d_query"].flatten(0, 1)
         from_state = from_known if CELLS[kind].adds_up else gradients["d_state"].flatten(0, 1)
-        fed = torch.cat([feed.unsqueeze(0), output[:-1]]).flatten(0, 1)
-        before = torch.cat([state[0].unsqueeze(0), h[:-1]]).flatten(0, 1)
-        flat_h = h.flatten(0, 1)
-        joined = torch.cat([flat_h, context.flatten(0, 1)], 1)
         combined = gradients["d_combined"].flatten(0, 1)
+        if ctx.is_mixed:
+            assert record is not None
+            operands = _Operands(call, record)
+            fed, before, flat_h = operands.fed, operands.before, operands.h
+            joined: tuple[Tensor, ...] = (operands.h, operands.context)
+            times: Any = mixed_linear.rows_product
+        else:
+            fed = torch.cat([feed.unsqueeze(0), output[:-1]]).flatten(0, 1)
+            before = torch.cat([state[0].unsqueeze(0), h[:-1]]).flatten(0, 1)
+            flat_h = h.flatten(0, 1)
+            joined = (torch.cat([flat_h, context.flatten(0, 1)], 1),)
+            times = _rows_product
         found = (
             gradients["d_known"],
             gradients["dfeed0"],
             gradients["d_keys"],
             gradients["d_values"],
-            product(from_known.t(), fed.t()),
-            product(from_state.t(), before.t()),
+            times(from_known, fed),
+            times(from_state, before),
             None if b_hh is None else from_state.sum(0),
-            None if w_query is None else product(from_query.t(), flat_h.t()),
+            None if w_query is None else times(from_query, flat_h),
             gradients["d_energy"],
-            product(combined.t(), joined.t()),
+            times(combined, *joined),
             gradients["dh0"],
             *([gradients["dc0"]] if len(state) == 2 else []),
         )
-        return None, None, *found
+        return None, None, None, *found
+
+
+def _rows_product(y: Tensor, x: Tensor) -> Tensor:
+    return product(y.t(), x.t())

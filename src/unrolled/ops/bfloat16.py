@@ -1,10 +1,10 @@
-"""The definition of a recurrent layer in mixed precision, in operations of torch; it runs everywhere.
+"""The definitions of what is computed in mixed precision, in operations of torch; they run everywhere.
 
 Every matrix product takes operands rounded to bfloat16 (to nearest, ties to even) and is summed in
 float32: the products of the steps, and those of their gradients, for which a gate's gradient is rounded
 as well. Weights, gates, states and the gradients of weights, biases and initial states stay in
 float32. A product of two bfloat16 numbers is exact in float32, so implementations differ in the order of
-summation only. Inputs and outputs, and their gradients, are bfloat16.
+summation only. Inputs and outputs of a layer, and their gradients, are bfloat16.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from unrolled.ops.cells import CELLS, Step
 from unrolled.ops.reference import unroll_step
 from unrolled.ops.types import Kind, State, Weights
-from unrolled.shapes import Float
+from unrolled.shapes import Float, Int
 
 
 def rounded(values: Tensor) -> Tensor:
@@ -50,6 +50,40 @@ def product(x: Float[Tensor, "M K"], weight: Float[Tensor, "N K"]) -> Float[Tens
     tensor([[258.]])
     """
     return _Product.apply(x, weight)
+
+
+def linear(
+    x: Float[Tensor, "M K"], weight: Float[Tensor, "N K"], bias: Float[Tensor, " N"] | None = None
+) -> Float[Tensor, "M N"]:
+    """x Wᵀ + b with rounded x and W.
+
+    >>> linear(torch.tensor([[257.0]]), torch.tensor([[1.0]]), torch.tensor([257.0]))
+    tensor([[513.]])
+    """
+    y = product(x, weight)
+    return y if bias is None else y + bias
+
+
+def softmax_cross_entropy(
+    hidden: Float[Tensor, "M H"],
+    weight: Float[Tensor, "V H"],
+    bias: Float[Tensor, " V"] | None,
+    targets: Int[Tensor, " M"],
+    smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """The definition of `unrolled.ops.cross_entropy.softmax_cross_entropy` in mixed precision.
+
+    The logits are W h with rounded operands plus b; the softmax and the sums are in the type of the
+    weights. The gradients of the logits are rounded where they enter the products for W and h, but not
+    for b.
+
+    >>> softmax_cross_entropy(torch.ones(1, 1), torch.ones(2, 1), None, torch.tensor([0]))
+    tensor(0.6931)
+    """
+    logits = linear(hidden.to(weight.dtype), weight, bias)
+    return torch.nn.functional.cross_entropy(
+        logits, targets, reduction="sum", label_smoothing=smoothing
+    )
 
 
 def step_of(kind: Kind) -> Step | None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.ops import native
+from unrolled.ops import bfloat16, mixed, native
 from unrolled.ops.access import dense, why_opaque
 from unrolled.ops.derivatives import by_definition_only, differentiate
 from unrolled.ops.linear import linear, product
@@ -32,6 +32,9 @@ WORDS_AT_ONCE = 2048
 
 LEAST_WORDS = 512
 """Minimum number of words at which packing the hidden vectors for the kernels is worthwhile."""
+
+LEAST_MIXED_WORDS = 32
+"""The same for the kernels in mixed precision."""
 
 _LEAST_SHARED_WORK = 1 << 16
 """Multiply-adds below which a second thread costs more than it saves."""
@@ -56,15 +59,26 @@ def softmax_cross_entropy(
         IndexError: a target is not the id of a word.
         ValueError: shapes or types do not match.
 
-    Under autocast, and for second derivatives, all logits are computed at once, as torch would.
+    Under autocast with bfloat16, where the kernels have AMX, the definition is
+    `unrolled.ops.bfloat16.softmax_cross_entropy`. Otherwise under autocast, and for second derivatives,
+    all logits are computed at once, as torch would.
     """
     _check(hidden, weight, bias, targets)
+    if why_not_mixed(hidden, weight, bias) is None and why_opaque((targets,)) is None:
+        with torch.autocast("cpu", enabled=False):
+            return _run(hidden, weight, bias, targets, smoothing, is_mixed=True)
     if (
         torch.is_autocast_enabled(hidden.device.type)
         or why_opaque((hidden, weight, bias, targets)) is not None
     ):
         return _definition(hidden, weight, bias, targets, smoothing)
-    return _CrossEntropy.apply(hidden, weight, bias, targets, smoothing, torch.is_grad_enabled())
+    return _run(hidden, weight, bias, targets, smoothing, is_mixed=False)
+
+
+def _run(hidden: Any, weight: Any, bias: Any, targets: Any, smoothing: Any, is_mixed: bool) -> Any:
+    # `needs_input_grad` is also True for a parameter under `no_grad`.
+    grad_enabled = torch.is_grad_enabled()
+    return _CrossEntropy.apply(hidden, weight, bias, targets, smoothing, is_mixed, grad_enabled)
 
 
 def _check(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> None:
@@ -99,6 +113,16 @@ def why_not(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
     return native.why_not_with([hidden, weight] if bias is None else [hidden, weight, bias])
 
 
+def why_not_mixed(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
+    """Why the kernels for mixed precision should not run this, as one sentence, else None."""
+    if not hidden.numel():
+        return "there is nothing to compute"
+    if len(weight) < LEAST_MIXED_WORDS:
+        return "too few words to be worth packing the hidden vectors for the kernels"
+    parameters = [weight] if bias is None else [weight, bias]
+    return mixed.why_not_now([hidden], parameters) or mixed.not_worth_it()
+
+
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -108,19 +132,21 @@ class _CrossEntropy(torch.autograd.Function):
         bias: Any,
         targets: Any,
         smoothing: Any,
+        is_mixed: Any,
         grad_enabled: Any,
     ) -> Any:
-        # `needs_input_grad` is also True for a parameter under `no_grad`.
         wanted = grad_enabled and any(ctx.needs_input_grad[:3])
         if len(targets) and not 0 <= targets.min() <= targets.max() < len(weight):
             raise IndexError(
                 f"target out of bounds: the words are 0 to {len(weight) - 1}, got "
                 f"{int(targets.min())} to {int(targets.max())}"
             )
-        run = _by_kernels if why_not(hidden, weight, bias) is None else _by_blocks
-        total, gradients = run(hidden, weight, bias, targets, smoothing, wanted)
+        by_kernels = is_mixed or why_not(hidden, weight, bias) is None
+        run = _by_kernels if by_kernels else _by_blocks
+        read = hidden.bfloat16() if is_mixed else hidden
+        total, gradients = run(read, weight, bias, targets, smoothing, wanted)
         if wanted:
-            ctx.smoothing = smoothing
+            ctx.smoothing, ctx.is_mixed = smoothing, is_mixed
             ctx.save_for_backward(*gradients, hidden, weight, bias, targets)
         return total
 
@@ -130,17 +156,20 @@ class _CrossEntropy(torch.autograd.Function):
         if by_definition_only((d_total,)):
             wanted = ctx.needs_input_grad[:3]
 
+            define = bfloat16.softmax_cross_entropy if ctx.is_mixed else _definition
+
             def definition(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor]:
-                return (_definition(hidden, weight, bias, targets, ctx.smoothing),)
+                return (define(hidden, weight, bias, targets, ctx.smoothing),)
 
             again = differentiate(definition, (hidden, weight, bias), wanted, (d_total,))
-            return *again, None, None, None
+            return *again, None, None, None, None
         # If the loss itself is differentiated, the gradients need no copy; the weight's is the largest of
         # all. Changing them in place before another backward pass raises autograd's error, because they
         # are saved tensors.
         if d_total.device.type != "cpu" or d_total != 1:
             gradients = [None if gradient is None else gradient * d_total for gradient in gradients]
-        return *gradients, None, None, None
+        d_hidden, d_weight, d_bias = gradients
+        return d_hidden.to(hidden.dtype), d_weight, d_bias, None, None, None, None
 
 
 _Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -157,16 +186,17 @@ def _by_kernels(
     (M, H), V = hidden.shape, len(weight)
     entering = [None if t is None else t.contiguous() for t in (hidden, weight, bias)]
     targets = dense(targets, torch.int64)
-    nats = hidden.new_empty(M)
+    nats = weight.new_empty(M)
     gradients = [
-        torch.empty_like(t, memory_format=torch.contiguous_format)
+        torch.empty_like(t, dtype=weight.dtype, memory_format=torch.contiguous_format)
         if wanted and t is not None
         else None
         for t in entering
     ]
     n_threads = torch.get_num_threads() if M * H * V >= _LEAST_SHARED_WORK else 1
     addresses = [0 if t is None else t.data_ptr() for t in (*entering, targets, nats, *gradients)]
-    native.kernels.cross_entropy(M, H, V, smoothing, *addresses, n_threads)
+    is_mixed = hidden.dtype is torch.bfloat16
+    native.kernels.cross_entropy(is_mixed, M, H, V, smoothing, *addresses, n_threads)
     d_hidden, d_weight, d_bias = gradients
     return nats.double().sum().float(), (d_hidden, d_weight, d_bias)
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unrolled.ops import mixed_linear
 from unrolled.ops.access import why_opaque
 from unrolled.ops.derivatives import by_definition_only
 from unrolled.shapes import Float
@@ -105,13 +106,26 @@ def linear(
 ) -> Float[Tensor, "*batch N"]:
     """y = x Wᵀ + b, as `torch.nn.functional.linear`.
 
+    Under autocast with bfloat16, where the kernels have AMX, `unrolled.ops.bfloat16.linear`, rounded.
+
     >>> linear(torch.ones(2, 3), torch.ones(4, 3)).tolist()
     [[3.0, 3.0, 3.0, 3.0], [3.0, 3.0, 3.0, 3.0]]
     """
+    if mixed_linear.why_not(x, weight, bias) is None:
+        return mixed_linear.linear(x, weight, bias).bfloat16()
     if _goes_to_torch(x, weight, bias):
         return torch.nn.functional.linear(x, weight, bias)
     y = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)
     return y.view(*x.shape[:-1], weight.shape[0])
+
+
+def linear_in_float32(
+    x: Float[Tensor, "*batch K"], weight: Float[Tensor, "N K"], bias: Float[Tensor, " N"] | None
+) -> Float[Tensor, "*batch N"]:
+    """The same, but where our kernels compute it under autocast, the result is not rounded."""
+    if mixed_linear.why_not(x, weight, bias) is None:
+        return mixed_linear.linear(x, weight, bias)
+    return linear(x, weight, bias)
 
 
 class _Collect(torch.autograd.Function):

@@ -6,14 +6,14 @@ processor has: AMX or AVX512_BF16. Rows of different lengths cost as little as i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unrolled.kernels import kernels
-from unrolled.ops import bfloat16
+from unrolled.kernels import kernels, missing_because
+from unrolled.ops import access, bfloat16
 from unrolled.ops.access import dense, why_no_memory
 from unrolled.ops.calls import Biases, Direction, address, n_threads, rows, with_whole_rows
 from unrolled.ops.cells import CELLS
@@ -33,6 +33,16 @@ def why_not_here() -> str | None:
 
 def why_not(x: Tensor, state: State | None, weights: Weights | None) -> str | None:
     """Why the kernels cannot run this under autocast, as one sentence, else None."""
+    return why_not_with((x, *(state or ())), weights.tensors if weights else ())
+
+
+def why_not_with(values: Iterable[Tensor], parameters: Iterable[Tensor]) -> str | None:
+    """Why the kernels cannot take these under autocast, as one sentence, else None.
+
+    Args:
+        values: may be float32 or bfloat16.
+        parameters: must be float32.
+    """
     if (dtype := torch.get_autocast_dtype("cpu")) is not torch.bfloat16:
         return (
             f"autocast asks for {str(dtype).removeprefix('torch.')}, but the kernels are bfloat16"
@@ -40,9 +50,9 @@ def why_not(x: Tensor, state: State | None, weights: Weights | None) -> str | No
     if (reason := why_not_here()) is not None:
         return reason
     given: list[tuple[Tensor, tuple[torch.dtype, ...]]] = [
-        (part, (torch.float32, torch.bfloat16)) for part in (x, *(state or ()))
+        (value, (torch.float32, torch.bfloat16)) for value in values
     ]
-    given += [(part, (torch.float32,)) for part in (weights.tensors if weights else ())]
+    given += [(parameter, (torch.float32,)) for parameter in parameters]
     for tensor, types in given:
         if not tensor.is_cpu:
             return f"the kernels run on the CPU, but this is on {tensor.device}"
@@ -52,6 +62,15 @@ def why_not(x: Tensor, state: State | None, weights: Weights | None) -> str | No
         if (reason := why_no_memory(tensor)) is not None:
             return reason
     return None
+
+
+def why_not_now(values: Iterable[Tensor], parameters: Iterable[Tensor]) -> str | None:
+    """The same where the kernels, autocast, or anything but operations of torch may be absent."""
+    if kernels is None:
+        return missing_because
+    if not torch.is_autocast_enabled("cpu"):
+        return "autocast is off"
+    return access.why_not_now() or why_not_with(values, parameters)
 
 
 def not_worth_it() -> str | None:

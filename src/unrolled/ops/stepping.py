@@ -154,14 +154,15 @@ def packed_step(kind: Kind, weights: Weights, precision: str = "float32") -> Pac
     The caller must not keep it after the weights change. Neither version counters nor addresses reveal a
     change: torch's fused optimizers and code that uses `weight.data` change weights without a trace.
 
-    In float32, returns None if gradients are enabled or the native kernels cannot run; other ways to
-    compute a step then give the same result.
+    In float32, returns None under autocast, if gradients are enabled, or if the native kernels cannot
+    run; other ways to compute a step then give the same result, under autocast from states of any type.
 
     Raises:
         ConfigError: the precision is unknown, or it is below float32 and the native kernels cannot run.
     """
     if precision == "float32" and (
         torch.is_grad_enabled()
+        or torch.is_autocast_enabled("cpu")
         or native.why_not(kind, weights.w_ih.unsqueeze(0), weights=weights) is not None
     ):
         return None
