@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import DataError
-from unrolled.metrics.spans import find_spans
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.roles import CHARACTERS, LABELS, TEXT, Tokenizers
 from unrolled.tasks.spelling import MaxCharacters, spelled
@@ -130,6 +129,8 @@ def spans_of(prediction: LabelPrediction, labels: Labels) -> list[TaggedSpan]:
     """The spans of a prediction, read as conlleval does; [] if the tags do not encode spans."""
     if not labels.scheme:
         return []
+    from unrolled.metrics.spans import find_spans  # late, as most answers need no spans
+
     probabilities = probabilities_of(prediction, labels)
     words = prediction.pieces[0]
     return [

@@ -13,8 +13,6 @@ from typing import Any
 
 from unrolled import documents
 from unrolled.errors import DataError, RunError
-from unrolled.text.corpus.corpus import CorpusConfig
-from unrolled.text.corpus.files import files_in_any_order
 from unrolled.training.damage import damaged
 
 SPLIT_FILE = "split.json"
@@ -242,6 +240,10 @@ def _check(folder: Path, data: Any, record: SplitRecord, instead: str) -> None:
 
 
 def _paths(data: Any) -> Iterator[Path]:
+    # Late, as predicting needs the record alone.
+    from unrolled.text.corpus.corpus import CorpusConfig
+    from unrolled.text.corpus.files import files_in_any_order
+
     for part in _PARTS:
         names = getattr(data, part)
         if isinstance(data, CorpusConfig):
