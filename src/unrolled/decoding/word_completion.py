@@ -313,12 +313,12 @@ class WordSearch:
 
 
 def words_from(
-    log_probs_V: Tensor, trie: TokenTrie, typed: str, prefix: str, k: int
+    scores_of: Callable[[Tensor], Tensor], trie: TokenTrie, typed: str, prefix: str, k: int
 ) -> list[Completion]:
     """Return the k most probable tokens that begin with a prefix, for a word vocabulary.
 
     Args:
-        log_probs_V: log-probabilities of the next token.
+        scores_of: ids of tokens `[N]` → their log-probabilities; with a prefix, up to a common summand.
         trie: the trie of the vocabulary.
         typed: the characters that are already typed.
         prefix: the same as the vocabulary writes them: in lower case if the vocabulary is lower-cased.
@@ -328,7 +328,9 @@ def words_from(
     are the model's own.
     """
     ids = torch.tensor(trie.beginning_with(prefix.encode()), dtype=torch.int64)
-    log_probs = log_probs_V[ids].double()
+    if not len(ids):
+        return []
+    log_probs = scores_of(ids).double()
     if prefix:
         log_probs = log_probs.log_softmax(0)
     values, places = log_probs.topk(min(k, len(ids)))
