@@ -95,7 +95,7 @@ class DecoderWeights:
         """The same with other arrays."""
         layers = (LayerWeights(*(_if_any(convert, w) for w in each)) for each in self.layers)
         names = ("embedding", "query", "energy", "combine", "head", "bias")
-        others = {name: _if_any(convert, getattr(self, name)) for name in names}
+        others: dict[str, Any] = {name: _if_any(convert, getattr(self, name)) for name in names}
         return replace(self, layers=tuple(layers), **others)
 
 
