@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unrolled.kernels import kernels
 
@@ -166,12 +165,15 @@ class Rules:
 
 @dataclass(frozen=True)
 class Found:
-    """A hypothesis: its words, score, log-probability, `[T, S]` attention and whether it has ended."""
+    """A hypothesis: its words, score, log-probability, `[T, S]` attention and whether it has ended.
+
+    The attention is an array, and of `ops.searching` a tensor.
+    """
 
     words: tuple[int, ...]
     score: float
     log_prob: float
-    attention: NDArray[np.float32] | None
+    attention: Array | None
     finished: bool
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -43,6 +43,9 @@ from unrolled.training.run_files import ENSEMBLE_FILE, load_tokenizers, read_con
 from unrolled.training.split_file import SplitRecord
 
 MODEL_FILE = "model.safetensors"
+
+T = TypeVar("T")
+P = TypeVar("P", LabelPrediction, Prediction)
 
 Slow = Callable[[], Any]
 """Loads the same run with torch."""
@@ -111,7 +114,7 @@ def opened(
         A predictor, or None if the run has to be loaded with torch, or cannot be loaded.
     """
     try:
-        return _opened(folder, load)
+        return _opened(folder, cache(load))
     except (Refused, UnrolledError, AttributeError, KeyError, TypeError, ValueError, OSError):
         return None
 
@@ -174,6 +177,22 @@ class Run:
     tokenizers: Tokenizers
     load: Slow
 
+    def answers(
+        self, answer: Callable[[T], P], inputs: Sequence[T], slowly: Callable[[Any], list[P]]
+    ) -> list[P]:
+        """Answer inputs one by one, or all of them with torch if one is refused.
+
+        Args:
+            answer: an input → its prediction.
+            inputs: the inputs.
+            slowly: the predictor of torch → the predictions of all inputs.
+        """
+        try:
+            with np.errstate(all="ignore"):
+                return [answer(one) for one in inputs]
+        except Refused:
+            return slowly(self.load())
+
 
 class TextPredictor(LabelAnswers):
     """Predicts labels of one or two texts.
@@ -191,16 +210,8 @@ class TextPredictor(LabelAnswers):
         weights.take("head.class_weights", n_labels)
         self._thresholds = weights.take("head.thresholds", n_labels)
 
-    @cached_property
-    def _slow(self) -> Any:
-        return self._run.load()
-
     def _predict(self, examples: Sequence[Any]) -> list[LabelPrediction]:
-        try:
-            return [self._prediction(example) for example in examples]
-        except Refused:
-            found: list[LabelPrediction] = self._slow._predict(examples)
-            return found
+        return self._run.answers(self._prediction, examples, lambda slow: slow._predict(examples))
 
     def _prediction(self, example: LabelledExample) -> LabelPrediction:
         labels, words = self.labels, self.tokenizers[TEXT]
@@ -243,11 +254,7 @@ class TokenPredictor(LabelAnswers):
         self._model, self._run = model, run
 
     def _predict(self, examples: Sequence[Any]) -> list[LabelPrediction]:
-        try:
-            return [self._prediction(example) for example in examples]
-        except Refused:
-            found: list[LabelPrediction] = self._run.load()._predict(examples)
-            return found
+        return self._run.answers(self._prediction, examples, lambda slow: slow._predict(examples))
 
     def _prediction(self, example: tagged.TagExample) -> LabelPrediction:
         p_TC, best_T = self._model.predict(example)
@@ -284,14 +291,16 @@ class TranslationPredictor:
     ) -> list[Prediction]:
         """As `predictors.seq2seq.Predictor.predict`."""
         texts = list(texts)
-        try:
+
+        def answer(text: str) -> Prediction:
             if with_attention:
                 raise Refused("attention")
-            return [self._prediction(text, decoding) for text in texts]
-        except Refused:
-            slow: Any = self._run.load()
-            found: list[Prediction] = slow.predict(texts, decoding, with_attention=with_attention)
-            return found
+            return self._prediction(text, decoding)
+
+        def slowly(slow: Any) -> Any:
+            return slow.predict(texts, decoding, with_attention=with_attention)
+
+        return self._run.answers(answer, texts, slowly)
 
     def _prediction(self, text: str, decoding: DecodingConfig) -> Prediction:
         decoding = decoding.for_answers_of(self._longest_target)
