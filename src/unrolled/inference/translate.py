@@ -54,7 +54,7 @@ class Translator:
             ]
             for layer in range(config.decoder_layers)
         ]
-        self.key_weight = None
+        self.key_weight: Array | None = None
         target = head = self.source
         if tied != "all":
             target = weights.take("target_embedding.weight", n_target_words, E)

@@ -142,7 +142,7 @@ def _opened(folder: Path, load: Slow) -> TextPredictor | TokenPredictor | Transl
         found = _label_predictor(run, weights)
     if any(weights.left()):
         raise Refused("weights of another model")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _model_settings(task: str, section: Mapping[str, Any]) -> SimpleNamespace:
