@@ -1,6 +1,6 @@
 """Processor time of `unrolled predict RUN TEXT` from start to end, without torch and with it.
 
-    python benchmarks/cold_start.py RUN [RUN …] [--text TEXT] [--rounds 5]
+    python benchmarks/cold_start.py RUN [RUN …] [--texts TEXT …] [--rounds 5]
 
 Each process answers once; the two kinds take turns. What they print must be the same.
 """
@@ -30,7 +30,8 @@ def answered(program: str, arguments: list[str]) -> tuple[float, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", help="run folders")
-    parser.add_argument("--text", default="The old teacher does not read the red books.")
+    default = ["The old teacher does not read the red books."]
+    parser.add_argument("--texts", nargs="+", default=default, help="two for pairs")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     for run in arguments.runs:
@@ -38,7 +39,7 @@ def main() -> None:
         for _ in range(arguments.rounds):
             printed = set()
             for name, program in zip(seconds, (QUICK, SLOW), strict=True):
-                taken, output = answered(program, [run, arguments.text])
+                taken, output = answered(program, [run, *arguments.texts])
                 seconds[name].append(taken)
                 printed.add(output)
             if len(printed) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class Weights:
         if header.checksum is None or not tensor_files.is_whole(path, header):
             raise Refused("the checksum of the weights")
         with documents.open_regular(path) as stream:
-            content = stream.read()
+            content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         arrays = {}
         for name, tensor in header.tensors.items():
             if tensor.dtype not in _TYPES:
