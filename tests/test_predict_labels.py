@@ -15,7 +15,8 @@ import unrolled
 from unrolled import baselines, cli
 from unrolled.cli.train import print_baselines
 from unrolled.errors import ConfigError, DataError
-from unrolled.predictors.labels import LabelPredictor, probability_of
+from unrolled.predictors.label_answers import probability_of
+from unrolled.predictors.labels import LabelPredictor
 from unrolled.tasks.classify import TASK, ClassifyConfig
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.text_labels import ROLE

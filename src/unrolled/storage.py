@@ -21,8 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
-from filelock import lock_descriptor
-
 from unrolled.errors import RunError
 
 Holds: TypeAlias = "Mapping[str, Holds | Callable[[Path], bool] | None]"
@@ -474,6 +472,8 @@ def _taken(path: Path, folder: Path) -> int:
 
 
 def _is_taken(handle: int) -> bool:
+    from filelock import lock_descriptor  # late, as its import takes longer than reading a run
+
     try:
         return not lock_descriptor(handle, blocking=False)
     except OSError as error:

@@ -19,6 +19,7 @@ from unrolled.decoding.scoring import score
 from unrolled.decoding.text_session import TextSession
 from unrolled.decoding.word_completion import in_word
 from unrolled.errors import ConfigError
+from unrolled.tasks.language_model import LanguageModel, LanguageModelConfig
 from unrolled.text.config import EOS_ID
 from unrolled.text.join_words import join_words
 
@@ -300,6 +301,36 @@ def test_word_completions_have_a_total_probability_of_one(kind: str) -> None:
     expected = after(model, tokenizer.encode("then"))[agreeing].softmax(0)
     by_text = {each.text: each.probability for each in found}
     assert [by_text[words[i]] for i in agreeing] == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_typed_word_is_completed_from_the_scores_of_matching_words_alone(tied: bool) -> None:
+    tokenizer = tokenizer_of("word")
+    config = LanguageModelConfig(embedding_size=9, hidden_size=9, tied=tied)
+    model = LanguageModel(config, len(tokenizer)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    read = TextSession(model, tokenizer)
+    read.feed("then the")
+    found = read.complete(5)
+    hidden, state = model.step(torch.tensor([EOS_ID]), model.start(1))
+    hidden, _ = model.step(torch.tensor(tokenizer.encode("then")), state)
+    words = [written.decode() for written in tokenizer.token_bytes()]
+    agreeing = [i for i, word in enumerate(words) if word.startswith("the")]
+    shares = model.head.logits(hidden)[0].double().softmax(0)[agreeing]
+    expected = dict(
+        zip((words[i] for i in agreeing), (shares / shares.sum()).tolist(), strict=True)
+    )
+    assert {each.text: each.probability for each in found} == pytest.approx(
+        {each.text: expected[each.text] for each in found}, rel=1e-5
+    )
+    assert len(found) == min(5, len(agreeing))
+    assert [each.probability for each in found] == pytest.approx(
+        sorted(expected.values(), reverse=True)[: len(found)], rel=1e-5
+    )
+    read.feed("zzz")
+    assert read.complete(3) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,9 +13,9 @@ from unrolled.predictors.language_model import LanguagePredictor
 from unrolled.tasks import TASKS
 from unrolled.tasks.classify import ClassifyConfig
 from unrolled.tasks.language_model import LanguageModelConfig
-from unrolled.tasks.tag.data import TagData
+from unrolled.tasks.roles import LABELS
 from unrolled.tasks.tag.model import TagConfig
-from unrolled.tasks.task import LABELS
+from unrolled.tasks.tagged import TagData
 from unrolled.text.config import TextConfig
 from unrolled.text.corpus.windows import StreamConfig
 from unrolled.text.labels import Labels

@@ -15,7 +15,7 @@ from unrolled.exports import parts
 from unrolled.exports.export import export
 from unrolled.exports.gate import run_program
 from unrolled.exports.programs.counts import Counts
-from unrolled.tasks.beside import NGRAMS
+from unrolled.tasks.roles import NGRAMS
 
 CLOSE = 5e-6
 SIZES = {**small_models.SIZES, "char_size": 3, "char_filters": 4}

@@ -411,3 +411,19 @@ def test_autocast_keeps_sampling_corrections_exact():
         total, _ = head.loss(hidden.float(), targets)
     assert total.dtype is torch.float32
     torch.testing.assert_close(total, expected, rtol=2e-2, atol=0)
+
+
+class Doubled(SoftmaxHead):
+    """A head of somebody's own."""
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return 2 * super().logits(hidden)
+
+
+@pytest.mark.parametrize("Head", [SoftmaxHead, Doubled])
+@pytest.mark.parametrize("ids", [[], [4], [12, 0, 7]])
+def test_scores_of_some_words_are_those_of_all_words(Head, ids) -> None:
+    head = Head(H, V).double()
+    torch.nn.init.normal_(head.bias)
+    hidden, chosen = torch.randn(3, H, dtype=torch.float64), torch.tensor(ids, dtype=torch.int64)
+    torch.testing.assert_close(head.logits_of(hidden, chosen), head.logits(hidden)[:, chosen])

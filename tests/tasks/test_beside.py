@@ -26,7 +26,7 @@ from unrolled.config import from_mapping
 from unrolled.errors import ConfigError
 from unrolled.tasks import TASKS, beside, classify, pair
 from unrolled.tasks.classify import ClassifyConfig
-from unrolled.tasks.spelling import CHARACTERS
+from unrolled.tasks.roles import CHARACTERS
 from unrolled.tasks.text_labels import collate
 from unrolled.text.splits import LabelData
 

@@ -10,7 +10,8 @@ from beside_examples import KINDS, LOWER, PAIR, SMALL, built, pair_rows
 
 from unrolled.errors import ConfigError
 from unrolled.tasks import beside, classify, pair, text_labels
-from unrolled.tasks.spelling import CHARACTERS, WrittenWords, characters_of
+from unrolled.tasks.roles import CHARACTERS
+from unrolled.tasks.spelling import WrittenWords, characters_of
 from unrolled.tasks.text_labels import collate
 from unrolled.text.config import TextConfig
 from unrolled.text.splits import LabelData

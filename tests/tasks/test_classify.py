@@ -13,7 +13,7 @@ from unrolled.shapes import Padded
 from unrolled.tasks import text_labels
 from unrolled.tasks.classify import TASK, Classifier, ClassifyConfig
 from unrolled.tasks.embeddings import EmbeddingsConfig
-from unrolled.tasks.task import LABELS
+from unrolled.tasks.roles import LABELS
 from unrolled.tasks.text_labels import LabelledExample, collate
 from unrolled.text.config import TextConfig
 from unrolled.text.labels import Labels

@@ -12,7 +12,7 @@ from rich.console import Console
 from unrolled import cli
 from unrolled.data_report.labels import LabelSurvey, likely_task, render_labels, survey_labels
 from unrolled.tasks import TASKS
-from unrolled.tasks.tag.data import TagData
+from unrolled.tasks.tagged import TagData
 from unrolled.text.config import TextConfig
 from unrolled.text.splits import LabelData
 

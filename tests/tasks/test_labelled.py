@@ -13,9 +13,9 @@ from torch import nn
 from unrolled.errors import DataError
 from unrolled.layers.label_head import LabelHead
 from unrolled.tasks import text_labels
-from unrolled.tasks.beside import truncate
+from unrolled.tasks.facts import truncate
 from unrolled.tasks.predictions import LabelPrediction
-from unrolled.tasks.task import LABELS
+from unrolled.tasks.roles import LABELS
 from unrolled.tasks.text_labels import LabelledExample, scoring
 from unrolled.tasks.text_labels.training import weigh_classes
 from unrolled.text.config import TextConfig

@@ -18,7 +18,8 @@ from unrolled.shapes import Padded
 from unrolled.tasks import language_model, text_labels
 from unrolled.tasks.kind import KINDS, LABELLING, LANGUAGE_MODEL, SEQ2SEQ
 from unrolled.tasks.predictions import Answer, LabelPrediction, Prediction
-from unrolled.tasks.task import LABELS, AnyTask, LabelTask, State, StreamTask, Task, Tokenizers
+from unrolled.tasks.roles import LABELS, Tokenizers
+from unrolled.tasks.task import AnyTask, LabelTask, State, StreamTask, Task
 from unrolled.text.config import TextConfig
 from unrolled.text.corpus.windows import StreamConfig
 from unrolled.text.rows import Row

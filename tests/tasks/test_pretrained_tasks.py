@@ -15,8 +15,9 @@ from unrolled.tasks.language_model import LanguageModelConfig
 from unrolled.tasks.pair import PairClassifier, PairConfig
 from unrolled.tasks.pretraining import Source, check_fit, fitted
 from unrolled.tasks.seq2seq import TranslateConfig, Translator
-from unrolled.tasks.tag.data import TagExample, collate
+from unrolled.tasks.tag.data import collate
 from unrolled.tasks.tag.model import TagConfig, Tagger
+from unrolled.tasks.tagged import TagExample
 
 V = 11
 SOURCES = [

@@ -17,6 +17,7 @@ from unrolled.metrics.spans import find_spans
 from unrolled.shapes import Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig
 from unrolled.tasks.predictions import LabelPrediction
+from unrolled.tasks.roles import LABELS
 from unrolled.tasks.tag.task import (
     CHARACTERS,
     TASK,
@@ -36,7 +37,6 @@ from unrolled.tasks.tag.task import (
     train_tokenizers,
     transitions,
 )
-from unrolled.tasks.task import LABELS
 from unrolled.text.config import UNK_ID, TextConfig
 from unrolled.text.labels import Labels
 from unrolled.text.rows import Row

@@ -10,7 +10,7 @@ import pytest
 
 from unrolled.errors import ConfigError, DataError
 from unrolled.tasks import TASKS
-from unrolled.tasks.tag.data import TagData
+from unrolled.tasks.tagged import TagData
 from unrolled.text import splits
 from unrolled.text.readers import read_rows
 from unrolled.text.rows import Row

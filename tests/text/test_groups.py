@@ -11,7 +11,7 @@ import pytest
 
 from unrolled.errors import DataError
 from unrolled.tasks import TASKS
-from unrolled.tasks.tag.data import TagData
+from unrolled.tasks.tagged import TagData
 from unrolled.text.splits import DataConfig, LabelData, Splits, read_splits
 
 N_PATIENTS = 40

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import ConfigError
 from unrolled.tasks.predictions import Prediction
-from unrolled.tasks.task import Task, Tokenizers
+from unrolled.tasks.roles import Tokenizers
+from unrolled.tasks.task import Task
 from unrolled.text.config import TextConfig
 from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig

@@ -21,6 +21,7 @@ from unrolled.cli.options import (
     STDIN,
     Overrides,
     Precision,
+    check_room_for_torch,
     decoding_from_options,
     is_typed,
     print_message,
@@ -99,9 +100,8 @@ def predict(
     if output_file is not None:
         storage.require_no_link_in(run, output_file)
 
-    from unrolled.predictors.load import load
-
-    predictor = load(run, precision=precision)
+    is_plain = attention is None and words == "none" and not baseline
+    predictor = _opened(run, precision, is_plain and 0 < len(texts) <= _FEW_TEXTS)
     if input_file is not None and getattr(predictor, "n_texts", 1) == 1:
         lines.warn_of_table(input_file, run)
     arguments = _Arguments(
@@ -123,6 +123,33 @@ def predict(
             "with; remove it"
         )
     _ANSWER[predictor.task.kind.name](predictor, arguments)
+
+
+_FEW_TEXTS = 16
+"""Number of texts that take less time one by one than torch takes to be imported."""
+
+
+def _opened(run: Path, precision: Precision, is_short: bool) -> Any:
+    """A predictor; for a few texts in float32 without torch, if possible.
+
+    Args:
+        run: the run folder.
+        precision: of the weights.
+        is_short: whether only some texts given as arguments are to be predicted.
+    """
+
+    def loaded() -> Any:
+        from unrolled.predictors.load import load
+
+        check_room_for_torch()
+        return load(run, precision=precision)
+
+    found = None
+    if is_short and precision == "float32":
+        from unrolled.predictors.without_torch import opened
+
+        found = opened(run, loaded)
+    return loaded() if found is None else found
 
 
 @dataclass(frozen=True)
@@ -412,7 +439,7 @@ def one_line(prediction: LabelPrediction, predictor: LabelPredictor, with_scores
     For tagging: the tags, separated by spaces; with scores a line of JSON with the tokens, their tags,
     the probability of each tag, and the spans that the tags encode.
     """
-    from unrolled.predictors.labels import given_labels, probability_fields, probability_of
+    from unrolled.predictors.label_answers import given_labels, probability_fields, probability_of
 
     if predictor.task.by_token:
         if not with_scores:
@@ -477,7 +504,7 @@ def _write(output: TextIO, lines: Iterator[str]) -> None:
 def _with_tags(
     predictor: LabelPredictor, path: Path, lines: Sequence[ColumnLine], with_scores: bool
 ) -> Iterator[str]:
-    from unrolled.tasks.tag.task import probabilities_of
+    from unrolled.tasks.tagged import probabilities_of
     from unrolled.text.conll import token_column
 
     sentences: list[list[str]] = [[]]

@@ -21,7 +21,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from unrolled.errors import ConfigError
-from unrolled.tasks.task import AnyTask, Tokenizers
+from unrolled.tasks.roles import Tokenizers
+from unrolled.tasks.task import AnyTask
 from unrolled.training.recipe import Recipe
 from unrolled.wording import percent, with_minus
 

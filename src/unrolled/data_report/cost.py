@@ -22,7 +22,8 @@ import torch
 
 from unrolled.data_report.memory import MemoryGauge
 from unrolled.tasks.kind import LANGUAGE_MODEL
-from unrolled.tasks.task import AnyTask, LabelTask, Task, Tokenizers
+from unrolled.tasks.roles import Tokenizers
+from unrolled.tasks.task import AnyTask, LabelTask, Task
 from unrolled.text.batching import batches
 from unrolled.text.rows import Row
 from unrolled.training.config import TrainingConfig

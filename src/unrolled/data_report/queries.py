@@ -16,8 +16,9 @@ from unrolled.data_report.parts import count_shared, facts_of_rows, shared_table
 from unrolled.errors import UnrolledError
 from unrolled.quoting import quote
 from unrolled.sql.pieces import WORD_MARK
+from unrolled.tasks.roles import Tokenizers
 from unrolled.tasks.sql.examples import SOURCE, TARGET, QueryExample
-from unrolled.tasks.task import QueryTask, Tokenizers
+from unrolled.tasks.task import QueryTask
 from unrolled.text.config import UNK_ID
 from unrolled.text.rows import Row
 from unrolled.text.splits import Splits, read_splits

@@ -15,7 +15,8 @@ from unrolled.data_report.running_text import report_text
 from unrolled.errors import UnrolledError
 from unrolled.tasks import text_labels
 from unrolled.tasks.kind import CODE, LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
-from unrolled.tasks.task import LABELS, AnyTask, CodeTask, LabelTask, StreamTask, Task, Tokenizers
+from unrolled.tasks.roles import LABELS, Tokenizers
+from unrolled.tasks.task import AnyTask, CodeTask, LabelTask, StreamTask, Task
 from unrolled.text.labels import Labels
 from unrolled.text.rows import Row, hint_of_separator
 from unrolled.training.dataset import given_words

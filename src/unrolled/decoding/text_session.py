@@ -213,8 +213,18 @@ class TextSession:
         if self._by_word or self._reader is not None:
             ids = self._ids_before(typed)
             hidden, _ = self._after(ids)
-            log_probs_V = self._log_probs(hidden)[0]
-            return words_from(log_probs_V, self._trie, typed, self._normal(typed), k)
+            prefix = self._normal(typed)
+            logits_of = getattr(self.model.head, "logits_of", None) if prefix else None
+
+            def scores_of(ids: Tensor) -> Tensor:
+                if logits_of is None:
+                    return self._log_probs(hidden)[0][ids]
+                # Most of the time would go into reading the weights of words that do not match.
+                with torch.no_grad():
+                    scores: Tensor = logits_of(hidden, ids.to(hidden.device))[0].float().cpu()
+                return scores
+
+            return words_from(scores_of, self._trie, typed, prefix, k)
         spaced = not typed and bool(self._end) and not self._end[-1].isspace()
         hidden, state = self._now()
         self._see_weights(many_steps=True)

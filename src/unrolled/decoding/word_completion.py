@@ -87,6 +87,7 @@ class TokenTrie:
         pairs = sorted((written, i) for i, written in enumerate(self.bytes) if written)
         self._sorted = [written for written, _ in pairs]
         self._ids = [i for _, i in pairs]
+        self._ids_N = torch.tensor(self._ids, dtype=torch.int64)
         # Whether a token ends or continues a word made of complete characters. Part of a character may
         # do either; this is decided once the character is complete.
         begins = [_first_character(written) for written in self.bytes]
@@ -106,11 +107,18 @@ class TokenTrie:
 
     def beginning_with(self, prefix: bytes) -> list[int]:
         """The ids whose bytes begin with `prefix`, in the order of their bytes; all if it is empty."""
+        return self._ids[self._places_of(prefix)]
+
+    def ids_beginning_with(self, prefix: bytes) -> Tensor:
+        """The same as a tensor, which shares memory with the trie."""
+        return self._ids_N[self._places_of(prefix)]
+
+    def _places_of(self, prefix: bytes) -> slice:
         if not prefix:
-            return list(self._ids)
+            return slice(None)
         # UTF-8 never contains 0xFF, so the last byte can be incremented.
         beyond = prefix[:-1] + bytes([prefix[-1] + 1])
-        return self._ids[bisect_left(self._sorted, prefix) : bisect_left(self._sorted, beyond)]
+        return slice(bisect_left(self._sorted, prefix), bisect_left(self._sorted, beyond))
 
     def agreeing(self, wanted: bytes) -> list[int]:
         """The ids that may come next where `wanted` must: one is a prefix of the other."""
@@ -313,12 +321,12 @@ class WordSearch:
 
 
 def words_from(
-    log_probs_V: Tensor, trie: TokenTrie, typed: str, prefix: str, k: int
+    scores_of: Callable[[Tensor], Tensor], trie: TokenTrie, typed: str, prefix: str, k: int
 ) -> list[Completion]:
     """Return the k most probable tokens that begin with a prefix, for a word vocabulary.
 
     Args:
-        log_probs_V: log-probabilities of the next token.
+        scores_of: ids of tokens `[N]` → their log-probabilities; with a prefix, up to a common summand.
         trie: the trie of the vocabulary.
         typed: the characters that are already typed.
         prefix: the same as the vocabulary writes them: in lower case if the vocabulary is lower-cased.
@@ -327,8 +335,10 @@ def words_from(
     The probabilities are normalised over all words that begin with the prefix; with an empty prefix they
     are the model's own.
     """
-    ids = torch.tensor(trie.beginning_with(prefix.encode()), dtype=torch.int64)
-    log_probs = log_probs_V[ids].double()
+    ids = trie.ids_beginning_with(prefix.encode())
+    if not len(ids):
+        return []
+    log_probs = scores_of(ids).double()
     if prefix:
         log_probs = log_probs.log_softmax(0)
     values, places = log_probs.topk(min(k, len(ids)))

@@ -13,7 +13,8 @@ from unrolled.exports.rounding import Precision
 from unrolled.exports.runtime import Session
 from unrolled.tasks import TASKS
 from unrolled.tasks.ensemble import LabelEnsemble, averaged
-from unrolled.tasks.task import AnyTask, Tokenizers
+from unrolled.tasks.roles import Tokenizers
+from unrolled.tasks.task import AnyTask
 from unrolled.training.recipe import Recipe
 
 MEMBERS = "members"

@@ -27,8 +27,8 @@ from unrolled.exports.opened import opened, sessions_of
 from unrolled.exports.refusal import check_run
 from unrolled.exports.rounding import PRECISIONS, Precision, rounded
 from unrolled.reporting import begun
-from unrolled.tasks.beside import NGRAMS
 from unrolled.tasks.kind import LANGUAGE_MODEL
+from unrolled.tasks.roles import NGRAMS
 from unrolled.training.run_folder import file_of
 from unrolled.training.split_file import SPLIT_FILE, SplitRecord
 

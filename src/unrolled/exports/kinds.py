@@ -28,12 +28,11 @@ from unrolled.exports.runtime_labels import ExportedClassifier, ExportedTagger
 from unrolled.layers.crf import LinearChainCRF
 from unrolled.shapes import Padded
 from unrolled.tasks import text_labels
-from unrolled.tasks.beside import NGRAMS
 from unrolled.tasks.language_model import reads_backward
+from unrolled.tasks.roles import CHARACTERS, LABELS, NGRAMS, Tokenizers
 from unrolled.tasks.seq2seq import same_words
-from unrolled.tasks.spelling import CHARACTERS
 from unrolled.tasks.tag import data as tag_data
-from unrolled.tasks.task import LABELS, AnyTask, Tokenizers
+from unrolled.tasks.task import AnyTask
 from unrolled.text.config import BOS_ID, PAD_ID, SPECIALS
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.training.recipe import Recipe

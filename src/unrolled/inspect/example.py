@@ -22,10 +22,9 @@ from unrolled.predictors.seq2seq import Predictor
 from unrolled.predictors.unknown import as_written
 from unrolled.tasks.kind import CODE, LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
 from unrolled.tasks.language_model import check_forward
-from unrolled.tasks.spelling import CHARACTERS
+from unrolled.tasks.roles import CHARACTERS, LABELS
 from unrolled.tasks.sql.answers import described
 from unrolled.tasks.sql.examples import written as pieces_of_query
-from unrolled.tasks.task import LABELS
 from unrolled.tasks.text_labels import ROLE
 from unrolled.text.config import EOS_ID
 from unrolled.text.corpus.windows import Window

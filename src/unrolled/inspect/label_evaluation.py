@@ -16,12 +16,8 @@ from unrolled.inspect.run_facts import DataPart, facts_of
 from unrolled.metrics.display import WIDTH, aligned, bounds_shown, points, shown, title
 from unrolled.metrics.intervals import bootstrap, paired_bootstrap
 from unrolled.metrics.slices import TEXT_SEPARATOR, Mistake
-from unrolled.predictors.labels import (
-    LabelledEvaluation,
-    LabelPredictor,
-    all_scores,
-    probability_fields,
-)
+from unrolled.predictors.label_answers import probability_fields
+from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor, all_scores
 from unrolled.predictors.run_baselines import baseline_inputs, baseline_metric, load_run_baselines
 from unrolled.quoting import json_line, listed_paths
 from unrolled.text.rows import Row, as_list, as_text

@@ -16,11 +16,11 @@ log Z with respect to an emission is the label's marginal, so autograd need not 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
 from unrolled.layers.renewal import renewed
+from unrolled.metrics.schemes import transitions
 from unrolled.ops.access import why_opaque
 from unrolled.ops.derivatives import by_definition_only, differentiate
 from unrolled.ops.dispatch import check_lengths
@@ -35,12 +36,8 @@ from unrolled.quoting import quote
 from unrolled.shapes import Bool, Float, Int
 from unrolled.wording import count_of
 
-Scheme = Literal["bio", "bioes", "bilou"]
-
 _MOST_STEPS = 16
 """Largest number of steps that `_mixing` tries; beyond it, labels count as not reaching each other."""
-
-_AS_BIOES = {"L": "E", "U": "S"}
 
 
 @dataclass(frozen=True)
@@ -86,17 +83,11 @@ class Allowed:
 
 
 def allowed_transitions(labels: Sequence[str], scheme: str) -> Allowed:
-    """The transitions that a chunk labelling scheme allows.
-
-    A label is `O`, or a letter and a type, such as `B-PER` (or the letter alone if there is one type):
-
-        bio     B begins a chunk and I continues one of its type; Tjong Kim Sang & Veenstra 1999 (IOB2)
-        bioes   additionally, E ends a chunk of several steps, and S is a chunk of a single step
-        bilou   the same with L for E and U for S; Ratinov & Roth 2009
+    """The transitions that a chunk labelling scheme allows; see `metrics.schemes`.
 
     Args:
         labels: the names of the labels, by id.
-        scheme: "bio", "bioes" or "bilou".
+        scheme: "bio", "iob1", "bioes" or "bilou".
 
     Raises:
         ConfigError: the scheme is unknown, or a label does not belong to it.
@@ -105,43 +96,12 @@ def allowed_transitions(labels: Sequence[str], scheme: str) -> Allowed:
     >>> allowed.starts.tolist(), allowed.steps[1].tolist()
     ([True, True, False, True, False], [True, True, True, True, False])
     """
-    require(scheme in get_args(Scheme), "scheme", f"one of {', '.join(get_args(Scheme))}", scheme)
-    parts = [_split(label, scheme) for label in labels]
-    steps = [[_may_follow(before, here, scheme) for here in parts] for before in parts]
+    found = transitions(labels, scheme)
+    parts = (found.starts, found.steps, found.ends)
+    # On the CPU, even if another default device is set.
     return Allowed(
-        tuple(labels),
-        booleans(letter not in _INSIDE for letter, _ in parts),
-        booleans(allowed for row in steps for allowed in row).reshape(len(parts), len(parts)),
-        booleans(scheme == "bio" or letter not in "BI" for letter, _ in parts),
+        tuple(labels), *(torch.tensor(part, dtype=torch.bool, device="cpu") for part in parts)
     )
-
-
-def booleans(values: Iterable[bool]) -> Bool[Tensor, " n"]:
-    """A boolean tensor on the CPU, even if another default device is set."""
-    return torch.tensor(list(values), dtype=torch.bool, device="cpu")
-
-
-_INSIDE = ("I", "E")
-
-
-def _split(label: str, scheme: str) -> tuple[str, str]:
-    letter, dash, kind = label.partition("-")
-    letters = scheme.upper()
-    if letter not in list(letters) or (letter == "O" and dash) or (dash and not kind):
-        others = ", ".join(f"{letter}-TYPE" for letter in letters if letter != "O")
-        raise ConfigError(
-            f"{quote(label)} is not a label of the scheme '{scheme}': expected O or one of {others}; "
-            "correct it, or allow all transitions"
-        )
-    return _AS_BIOES.get(letter, letter), kind
-
-
-def _may_follow(before: tuple[str, str], here: tuple[str, str], scheme: str) -> bool:
-    """Whether a label may follow: a chunk is only continued if it is open and of the same type."""
-    is_open, continues = before[0] in "BI", here[0] in _INSIDE
-    if continues:
-        return is_open and before[1] == here[1]
-    return scheme == "bio" or not is_open
 
 
 class LinearChainCRF(nn.Module):

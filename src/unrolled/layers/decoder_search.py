@@ -9,7 +9,8 @@ from unrolled.layers.head import SoftmaxHead
 from unrolled.layers.recurrent import layer_weights
 from unrolled.layers.renewal import renewed
 from unrolled.ops.cells import cell_named
-from unrolled.ops.searching import DecoderWeights, Start
+from unrolled.ops.searching import kernel_cell
+from unrolled.searching import DecoderWeights, LayerWeights, Start
 from unrolled.shapes import Float
 
 
@@ -22,11 +23,14 @@ def decoder_weights(
     if attention is not None:
         renewed(attention)
     return DecoderWeights(
-        kind=cell_named(decoder.cell).kind,
+        cell=kernel_cell(cell_named(decoder.cell).kind),
         embedding=embedding,
         scale=scale,
         layers=tuple(
-            layer_weights(decoder.recurrent, layer) for layer in range(decoder.recurrent.num_layers)
+            LayerWeights(w.w_ih, w.w_hh, w.b_ih, w.b_hh)
+            for w in (
+                layer_weights(decoder.recurrent, n) for n in range(decoder.recurrent.num_layers)
+            )
         ),
         precision=decoder.precision,
         score=None if attention is None else attention.score,

@@ -45,6 +45,15 @@ class SoftmaxHead(nn.Module):
         renewed(self)
         return linear(hidden, self.weight, self.bias)
 
+    def logits_of(
+        self, hidden: Float[Tensor, "*rows H"], ids: Int[Tensor, " N"]
+    ) -> Float[Tensor, "*rows N"]:
+        """Compute the unnormalised scores of some words, and read the weights of no others."""
+        if type(self).logits is not SoftmaxHead.logits:
+            return self.logits(hidden)[..., ids]
+        renewed(self)
+        return linear(hidden, self.weight[ids], self.bias[ids])
+
     def loss(
         self,
         hidden: Float[Tensor, "M H"],

@@ -215,10 +215,12 @@ class RecurrentStack(torch.nn.Module):
         Raises:
             ConfigError: as for `step`.
         """
+        if self.precision == "float32" and not many_steps:
+            return None
         weights = [_weights(layer) for layer in self.layers]
         kind = self.kind
         if self.precision == "float32":
-            steps = [packed_step(kind, layer) for layer in weights] if many_steps else [None]
+            steps = [packed_step(kind, layer) for layer in weights]
             return None if None in steps else Packed("float32", tuple(filter(None, steps)), ())
         if torch.is_grad_enabled():
             raise ConfigError(

@@ -19,9 +19,9 @@ from unrolled.ops import dispatch, native
 from unrolled.ops.access import check_memory, dense
 from unrolled.ops.cells import CELLS
 from unrolled.ops.types import Kind, State, Weights
+from unrolled.searching import PRECISIONS
 from unrolled.shapes import Float
 
-PRECISIONS = ("float32", "bfloat16", "int8")
 # Multiply-adds from which a second thread is worth waking.
 _LEAST_SHARED_WORK = 1 << 18
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from unrolled.baselines.config import baseline_title
 from unrolled.errors import ConfigError
-from unrolled.predictors.labels import Input, LabelledEvaluation, LabelPredictor
+from unrolled.predictors.label_answers import Input
+from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor
 from unrolled.predictors.run_baselines import read_run_baseline
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.text.rows import Row

@@ -17,7 +17,8 @@ from unrolled.predictors.precision import recurrent_precision
 from unrolled.predictors.representation import represent
 from unrolled.tasks import notebook
 from unrolled.tasks.language_model import check_forward, reads_backward
-from unrolled.tasks.task import StreamTask, Tokenizers
+from unrolled.tasks.roles import Tokenizers
+from unrolled.tasks.task import StreamTask
 from unrolled.text.corpus.corpus import TokenStream, default_cache_folder, open_corpus
 from unrolled.text.corpus.tables import is_table
 from unrolled.training.dataset import ROLE

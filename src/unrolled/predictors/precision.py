@@ -7,7 +7,7 @@ import torch
 from unrolled.config import require
 from unrolled.layers.decoder import AttentionalDecoder
 from unrolled.layers.recurrent_stack import RecurrentStack
-from unrolled.ops.stepping import PRECISIONS
+from unrolled.searching import PRECISIONS
 
 
 def set_precision(model: torch.nn.Module, precision: str) -> None:

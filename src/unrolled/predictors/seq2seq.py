@@ -21,7 +21,8 @@ from unrolled.predictors.representation import represent
 from unrolled.predictors.unknown import as_written
 from unrolled.tasks import notebook
 from unrolled.tasks.predictions import Prediction
-from unrolled.tasks.task import Task, Tokenizers
+from unrolled.tasks.roles import Tokenizers
+from unrolled.tasks.task import Task
 from unrolled.text.rows import Row
 from unrolled.text.splits import read_splits, rows_of
 from unrolled.training.evaluation import predictions

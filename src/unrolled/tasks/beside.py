@@ -1,7 +1,7 @@
 """What `classify` and `pair` read beside the ids of tokens: their characters, and counted n-grams.
 
 In the order in which data flows: what is learned from the training part before training (`learned`), the
-facts of the tokens of an example (`TokenFacts`), those of a batch (`Beside`), and how a model reads them:
+facts of the tokens of an example (`facts`), those of a batch (`Beside`), and how a model reads them:
 `embedded` puts the vector of each word's characters behind its embedding, and `counted` the share of each
 token in the scores of the n-grams; `read` takes these shares off again and adds them up behind the hidden
 vector, where a `MixedHead` finds them. As every fact belongs to a token, attribution and the removal of a
@@ -10,7 +10,7 @@ word work as for embeddings alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any
@@ -25,26 +25,16 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.layers.alignment import in_common
 from unrolled.layers.characters import Spellings, with_characters
 from unrolled.layers.mixed_head import MixedHead
-from unrolled.layers.unknown import some_unknown
+from unrolled.layers.unknown import count_ids, shares_of, some_unknown
 from unrolled.shapes import Float, Padded
-from unrolled.tasks.spelling import (
-    CHARACTERS,
-    Spelling,
-    WrittenWords,
-    distinct,
-    learn_characters,
-    letters_of,
-    spelled,
-    unknown_shares,
-)
-from unrolled.text.config import TextConfig
+from unrolled.tasks.facts import OF_WORDS, TokenFacts, Tokens, truncate
+from unrolled.tasks.roles import CHARACTERS, NGRAMS
+from unrolled.tasks.spelling import Spelling, distinct, learn_characters
+from unrolled.text.config import PAD_ID, TextConfig
 from unrolled.text.labels import Labels
 from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.wording import count_of
-
-NGRAMS = "ngrams"
-"""The role of the scores of counted n-grams."""
 
 Ngrams = Annotated[int, Range(0, 8)]
 """Length of the longest n-grams that are counted."""
@@ -53,7 +43,6 @@ LEARNED = ("characters", "ngrams", "class_weights")
 """Settings of `[model]` that determine what is learned before training; see `learned`."""
 
 MOST_COUNTED_LABELS = 1_000
-_OF_WORDS = ("word", "space")
 
 
 def check(config: Any, text: TextConfig) -> None:
@@ -63,7 +52,7 @@ def check(config: Any, text: TextConfig) -> None:
         ConfigError: characters are to be read of tokens that are not words.
         UnavailableError: n-grams are to be counted, and scikit-learn is not installed.
     """
-    if config.characters != "none" and text.kind not in _OF_WORDS:
+    if config.characters != "none" and text.kind not in OF_WORDS:
         raise ConfigError(
             f"model.characters is '{config.characters}', but text.kind is '{text.kind}', whose tokens "
             "are not words; set text.kind to 'word' or 'space', or model.characters to 'none'"
@@ -115,7 +104,7 @@ def learned(config: Any, rows: TrainingRows, data: LabelData) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     if config.characters != "none":
-        written = _Tokens(rows.words, folded=False)
+        written = Tokens(rows.words, folded=False)
         tokens = chain.from_iterable(chain.from_iterable(written(row) for row in rows.texts))
         found[CHARACTERS] = learn_characters(tokens, data.max_characters)
     if config.ngrams:
@@ -134,7 +123,7 @@ def _scores(config: Any, rows: TrainingRows, data: LabelData) -> NgramScores:
         raise DataError(
             f"model.ngrams is for at most {MOST_COUNTED_LABELS:,} labels, found {n_labels:,}; set it to 0"
         )
-    folded = _Tokens(rows.words, folded=True)
+    folded = Tokens(rows.words, folded=True)
     examples, given = [], []
     for each, ids in zip(rows.texts, rows.ids, strict=True):
         tokens = list(folded(each))
@@ -152,121 +141,6 @@ def _scores(config: Any, rows: TrainingRows, data: LabelData) -> NgramScores:
         multi_label=rows.labels.multi_label,
         class_weights=config.class_weights,
     )
-
-
-class _Tokens:
-    """Splits the texts of a row into tokens, as written or as the vocabulary writes them."""
-
-    def __init__(self, words: Tokenizer, folded: bool) -> None:
-        self._words = words
-        self._split = WrittenWords(words, folded=folded) if words.kind in _OF_WORDS else None
-
-    def __call__(self, texts: Iterable[str]) -> Iterator[list[str]]:
-        for text, ids in zip(texts, self._words.encode_batch(list(texts)), strict=True):
-            yield self.of(text, ids)
-
-    def of(self, text: str, ids: Sequence[int]) -> list[str]:
-        """The tokens of a text whose ids are known."""
-        if self._split is not None:
-            return self._split(text, ids)
-        tokens = self._words.split(text)
-        return tokens if len(tokens) == len(ids) else self._words.pieces(ids)
-
-
-# The tokens of an example
-
-
-@dataclass(frozen=True, eq=False)
-class TokenFacts:
-    """What is known of the tokens of an example beside their ids; each list is as long as its text.
-
-    Args:
-        spellings: the character ids of the tokens of each text; () if they are not read.
-        grams: the index of each token among those that are counted, −1 for others; () if none are.
-        scores: the scores of n-grams; None if none are counted.
-    """
-
-    spellings: tuple[list[Spelling], ...] = ()
-    grams: tuple[list[int], ...] = ()
-    scores: NgramScores | None = None
-
-    def changed(self, change: Callable[[int, list[Any]], list[Any]]) -> TokenFacts:
-        """The facts of some of the tokens, or of tokens in another order.
-
-        Args:
-            change: the index of a text and a list of facts → the list for the new tokens.
-        """
-        return TokenFacts(
-            tuple(change(side, facts) for side, facts in enumerate(self.spellings)),
-            tuple(change(side, facts) for side, facts in enumerate(self.grams)),
-            self.scores,
-        )
-
-    def is_known(self, sides: slice, silent: frozenset[int]) -> bool:
-        """Whether training has seen a character or a counted token of the texts that are read.
-
-        Args:
-            sides: the texts that are read.
-            silent: the ids of characters without content, and of unknown ones.
-        """
-        letters = chain.from_iterable(chain.from_iterable(self.spellings[sides]))
-        grams = chain.from_iterable(self.grams[sides])
-        return any(id_ not in silent for id_ in letters) or any(index >= 0 for index in grams)
-
-
-def token_facts(
-    texts: Sequence[Sequence[str]],
-    ids: Sequence[Sequence[Sequence[int]]],
-    words: Tokenizer,
-    tokenizers: Mapping[str, Any],
-    data: LabelData,
-) -> list[TokenFacts | None]:
-    """The facts of each row; None if the tokenizers have neither characters nor n-grams.
-
-    Args:
-        texts: for each side, the text of each row.
-        ids: for each side, the ids of each text.
-        words: the tokenizer.
-        tokenizers: the tokenizers by role.
-        data: the `[data]` section.
-    """
-    letters: Tokenizer | None = tokenizers.get(CHARACTERS)
-    scores: NgramScores | None = tokenizers.get(NGRAMS)
-    n_rows = len(texts[0])
-    if letters is None and scores is None:
-        return [None] * n_rows
-    known: dict[str, Spelling] = {}
-    written, folded = _Tokens(words, folded=False), _Tokens(words, folded=True)
-    found: list[TokenFacts | None] = []
-    for row in range(n_rows):
-        sides = [(text[row], rows[row]) for text, rows in zip(texts, ids, strict=True)]
-        spellings: tuple[list[Spelling], ...] = ()
-        grams: tuple[list[int], ...] = ()
-        if letters is not None:
-            most = data.max_characters
-            spellings = tuple(
-                list(spelled(written.of(*side), letters, most, known)) for side in sides
-            )
-        if scores is not None:
-            grams = tuple(
-                ngrams.indices_of(folded.of(*side))
-                for ngrams, side in zip(scores.ngrams, sides, strict=True)
-            )
-        found.append(TokenFacts(spellings, grams, scores))
-    return found
-
-
-def truncate(ids: list[Any], data: LabelData) -> list[Any]:
-    """The tokens of a text that are kept according to `data.keep`.
-
-    >>> truncate([1, 2, 3, 4, 5], LabelData(max_length=3, keep="both"))
-    [1, 2, 5]
-    """
-    n_over = len(ids) - data.max_length
-    if n_over <= 0:
-        return ids
-    n_first = {"start": data.max_length, "end": 0, "both": -(-data.max_length // 2)}[data.keep]
-    return ids[:n_first] + ids[n_first + n_over :]
 
 
 # The tokens of a batch
@@ -400,6 +274,16 @@ def read(model: Any, texts: Sequence[Padded]) -> tuple[Float[Tensor, "B D"], tup
         shares_BTC = text.values[:, :, -n_labels:]
         scores_BC = scores_BC + torch.where(text.mask.unsqueeze(2), shares_BTC, 0.0).sum(1)
     return torch.cat([hidden_BD, scores_BC.expand(len(hidden_BD), -1)], dim=1), weights
+
+
+def letters_of(numbers: dict[Spelling, int]) -> Padded:
+    """`[W, K]`, the character ids of distinct words."""
+    return Padded.from_rows(list(numbers), PAD_ID)
+
+
+def unknown_shares(words: Iterable[Spelling], n_characters: int, rate: float) -> Tensor:
+    """How often each character is to be read as unknown in training; see `layers.unknown.shares_of`."""
+    return shares_of(count_ids(chain.from_iterable(words), n_characters), rate)
 
 
 def set_character_shares(model: Any, examples: Iterable[Any]) -> None:

@@ -24,7 +24,8 @@ from unrolled.shapes import Float, Int
 from unrolled.tasks import text_labels
 from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL
 from unrolled.tasks.predictions import LabelPrediction
-from unrolled.tasks.task import LABELS, AnyTask, LabelTask, Task, Tokenizers
+from unrolled.tasks.roles import LABELS, Tokenizers
+from unrolled.tasks.task import AnyTask, LabelTask, Task
 
 
 class Ensemble(nn.Module):

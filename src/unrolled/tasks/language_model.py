@@ -32,7 +32,8 @@ from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
-from unrolled.tasks.task import State, StreamTask, Tokenizers
+from unrolled.tasks.roles import Tokenizers
+from unrolled.tasks.task import State, StreamTask
 from unrolled.text.config import PAD_ID, SPECIALS, TextConfig
 from unrolled.text.corpus.windows import StreamConfig, Window
 from unrolled.text.tokenizer import Tokenizer

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from unrolled.metrics.slices import Mistake
-from unrolled.metrics.tally import SMALLER_IS_BETTER
+from unrolled.decoding.types import Hypothesis
 from unrolled.quoting import shorten
 from unrolled.tasks import notebook
+from unrolled.tasks.roles import Tokenizers
+from unrolled.text.config import EOS_ID
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unrolled.metrics.slices import Mistake
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,6 +81,45 @@ class Answer:
     attention: Tensor | None
     finished: bool
     copied: tuple[int | None, ...] = ()
+
+
+def prediction_of(
+    source_ids: Sequence[int],
+    words: Sequence[str],
+    hypotheses: Sequence[Hypothesis],
+    tokenizers: Tokenizers,
+    n_truncated: int,
+) -> Prediction:
+    """The prediction of the hypotheses of a search.
+
+    Args:
+        source_ids: the ids of the input, with </s>.
+        words: the words of the input, if some are unknown.
+        hypotheses: best first.
+        tokenizers: tokenizers by role.
+        n_truncated: number of tokens cut off at the end of the input.
+    """
+    source, target = tokenizers["source"], tokenizers["target"]
+    copied = words or source.tokens(source_ids[:-1])  # by the step a token was copied from
+    answers = tuple(
+        Answer(
+            text=target.decode(hypothesis.tokens, copied),
+            score=hypothesis.score,
+            log_prob=hypothesis.log_prob,
+            pieces=tuple(
+                target.pieces(
+                    [*hypothesis.tokens, *([EOS_ID] if hypothesis.finished else [])], copied
+                )
+            ),
+            attention=None
+            if hypothesis.attention is None
+            else hypothesis.attention[:, : len(source_ids)],
+            finished=hypothesis.finished,
+        )
+        for hypothesis in hypotheses
+    )
+    read = tuple(source.pieces(source_ids))
+    return Prediction(answers[0].text, answers[0].score, read, answers, n_truncated)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -162,5 +206,7 @@ class LabelScores:
 
     def scores(self) -> dict[str, float]:
         """The scores for which larger is better, 0…1."""
+        from unrolled.metrics.tally import SMALLER_IS_BETTER  # late, as predicting does not need it
+
         scores: dict[str, float] = self.measured.scores()
         return {name: value for name, value in scores.items() if name not in SMALLER_IS_BETTER}

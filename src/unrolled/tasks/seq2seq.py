@@ -21,6 +21,7 @@ from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig
 from unrolled.tasks.fixed_steps import FixedSteps
 from unrolled.tasks.pretraining import language_model_encoder
+from unrolled.tasks.roles import Tokenizers
 from unrolled.tasks.seq2seq_config import TranslateConfig
 from unrolled.tasks.seq2seq_data import (
     Copies,
@@ -36,7 +37,6 @@ from unrolled.tasks.seq2seq_data import (
     train_tokenizers,
 )
 from unrolled.tasks.seq2seq_search import TranslatorSteps
-from unrolled.tasks.task import Tokenizers
 from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig
 from unrolled.text.tokenizer import Tokenizer
 

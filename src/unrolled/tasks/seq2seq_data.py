@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.shapes import Padded
-from unrolled.tasks.task import Tokenizers
+from unrolled.tasks.roles import Tokenizers
 from unrolled.text import round_trip
 from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig
 from unrolled.text.id_rows import IdRows

@@ -14,9 +14,9 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import MaskProvider
 from unrolled.decoding.types import Hypothesis
 from unrolled.shapes import Padded
-from unrolled.tasks.predictions import Answer, Prediction
+from unrolled.tasks.predictions import Prediction, prediction_of
+from unrolled.tasks.roles import Tokenizers
 from unrolled.tasks.seq2seq_data import Pair, written_ids
-from unrolled.tasks.task import Tokenizers
 from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID
 
 Fuse = Callable[[Any, Any, Sequence[Pair]], tuple[Any, Any]]
@@ -83,7 +83,7 @@ def decode(
         for index, hypotheses in zip(asked, found, strict=True):
             answers[index] = hypotheses
     return [
-        _prediction(pair, hypotheses, tokenizers, unread)
+        prediction_of(pair.source, pair.words, hypotheses, tokenizers, unread)
         for pair, hypotheses, unread in zip(pairs, answers, n_truncated, strict=True)
     ]
 
@@ -96,29 +96,3 @@ def _cut(pair: Pair, n_tokens: int) -> Pair:
 
 
 _NOTHING = Hypothesis(tokens=(), score=0.0, log_prob=0.0, attention=None, finished=True)
-
-
-def _prediction(
-    pair: Pair, hypotheses: Sequence[Hypothesis], tokenizers: Tokenizers, n_truncated: int
-) -> Prediction:
-    source, target = tokenizers["source"], tokenizers["target"]
-    copied = pair.words or source.tokens(pair.source[:-1])  # by the step a token was copied from
-    answers = tuple(
-        Answer(
-            text=target.decode(hypothesis.tokens, copied),
-            score=hypothesis.score,
-            log_prob=hypothesis.log_prob,
-            pieces=tuple(
-                target.pieces(
-                    [*hypothesis.tokens, *([EOS_ID] if hypothesis.finished else [])], copied
-                )
-            ),
-            attention=None
-            if hypothesis.attention is None
-            else hypothesis.attention[:, : len(pair.source)],
-            finished=hypothesis.finished,
-        )
-        for hypothesis in hypotheses
-    )
-    read = tuple(source.pieces(pair.source))
-    return Prediction(answers[0].text, answers[0].score, read, answers, n_truncated)

@@ -14,7 +14,8 @@ from unrolled.layers.decoder import DecoderState, StepWeights
 from unrolled.layers.decoder_search import decoder_weights, start_of
 from unrolled.layers.head import SoftmaxHead
 from unrolled.layers.renewal import renewed
-from unrolled.ops.searching import Rules, search, why_not
+from unrolled.ops.searching import search, why_not
+from unrolled.searching import Rules
 from unrolled.shapes import Float, Int
 
 

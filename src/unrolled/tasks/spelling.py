@@ -10,14 +10,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
-
-from unrolled.layers.unknown import count_ids, shares_of
-from unrolled.shapes import Padded
+from unrolled.tasks.roles import CHARACTERS
 from unrolled.text.by_word import split_words
-from unrolled.text.config import PAD_ID, TextConfig
+from unrolled.text.config import TextConfig
 from unrolled.text.splits import MaxCharacters
 from unrolled.text.tokenizer import Tokenizer
 
@@ -27,14 +22,10 @@ __all__ = [
     "Spelling",
     "WrittenWords",
     "characters_of",
-    "count_characters",
     "distinct",
     "learn_characters",
     "spelled",
 ]
-
-CHARACTERS = "characters"
-"""The role of the character tokenizer."""
 
 Spelling = tuple[int, ...]
 """The character ids of a word."""
@@ -124,18 +115,3 @@ def distinct(rows: Iterable[Sequence[Spelling]], numbers: dict[Spelling, int]) -
     ([[0, 1], [1]], [(4,), (5, 6)])
     """
     return [[numbers.setdefault(word, len(numbers)) for word in row] for row in rows]
-
-
-def letters_of(numbers: dict[Spelling, int]) -> Padded:
-    """`[W, K]`, the character ids of distinct words."""
-    return Padded.from_rows(list(numbers), PAD_ID)
-
-
-def count_characters(words: Iterable[Spelling], n_characters: int) -> NDArray[np.int64]:
-    """Count how often each of the character ids occurs in words."""
-    return count_ids(chain.from_iterable(words), n_characters)
-
-
-def unknown_shares(words: Iterable[Spelling], n_characters: int, rate: float) -> Tensor:
-    """How often each character is to be read as unknown in training; see `layers.unknown.shares_of`."""
-    return shares_of(count_characters(words, n_characters), rate)

@@ -22,19 +22,12 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.layers.neural_cache import ContinuousCache
 from unrolled.tasks.kind import CODE, LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
 from unrolled.tasks.predictions import LabelPrediction, LabelScores, Prediction
+from unrolled.tasks.roles import Tokenizers
 from unrolled.text.config import TextConfig
 from unrolled.text.corpus.windows import Window
 from unrolled.text.rows import Field, Row
 from unrolled.text.splits import DataConfig, LabelData, Reading
 from unrolled.text.tokenizer import Tokenizer
-
-Tokenizers = Mapping[str, Any]
-"""The tokenizers of a run by role, e.g. `source` and `target`, saved as `tokenizer-<role>.json`; if the
-output is labels, also the `Labels` under the role `labels`, saved as `labels.json`."""
-
-LABELS = "labels"
-"""The role of the labels."""
-
 
 _TABLES = Reading()
 

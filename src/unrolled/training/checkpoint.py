@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from unrolled import documents, storage, tensor_files
 from unrolled.documents import DocumentError
 from unrolled.errors import RunError
+from unrolled.training.damage import damaged as damaged
 from unrolled.training.events import Best
 
 MODEL_FILE = "model.safetensors"
@@ -476,14 +477,6 @@ def _last_step(run: Path) -> int | None:
     except RunError:
         return None
     return None if last is None else int(last["folder"].split("-")[1])
-
-
-_RESTORE = "restore the file from a copy, or train the run again (--force)"
-
-
-def damaged(path: Path, problem: str) -> RunError:
-    """The error to raise for an unusable file of a run."""
-    return RunError(f"{path}: {problem}; {_RESTORE}")
 
 
 def _folder_of(run: Path) -> Path:

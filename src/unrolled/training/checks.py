@@ -9,7 +9,8 @@ from typing import Any
 from unrolled import config
 from unrolled.errors import ConfigError, DataError
 from unrolled.tasks.kind import LANGUAGE_MODEL
-from unrolled.tasks.task import LABELS, AnyTask, LabelTask, StreamTask, Task
+from unrolled.tasks.roles import LABELS
+from unrolled.tasks.task import AnyTask, LabelTask, StreamTask, Task
 from unrolled.text.corpus.files import expand
 from unrolled.text.files import opened
 from unrolled.text.labels import Labels

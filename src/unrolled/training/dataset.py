@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from unrolled import documents
 from unrolled.errors import DataError
 from unrolled.reporting import counted
-from unrolled.tasks.task import LABELS, LabelTask, StreamTask, Task, Tokenizers
+from unrolled.tasks.roles import LABELS, Tokenizers
+from unrolled.tasks.task import LabelTask, StreamTask, Task
 from unrolled.text import round_trip
 from unrolled.text.corpus.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
 from unrolled.text.round_trip import SAMPLE

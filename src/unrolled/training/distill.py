@@ -23,7 +23,8 @@ from unrolled.errors import ConfigError, DataError, RunError
 from unrolled.layers.label_head import SoftTargets
 from unrolled.quoting import brief, quote
 from unrolled.reporting import begun
-from unrolled.tasks.task import LABELS, AnyTask, LabelTask, State, Tokenizers
+from unrolled.tasks.roles import LABELS, Tokenizers
+from unrolled.tasks.task import AnyTask, LabelTask, State
 from unrolled.text.lines import read_lines
 from unrolled.text.rows import Row
 from unrolled.training.checkpoint import MODEL_FILE

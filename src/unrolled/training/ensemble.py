@@ -29,7 +29,8 @@ from unrolled.errors import ConfigError, RunError
 from unrolled.quoting import shell_command
 from unrolled.reporting import begun
 from unrolled.tasks.ensemble import Ensemble, check_kind, together
-from unrolled.tasks.task import LABELS, AnyTask
+from unrolled.tasks.roles import LABELS
+from unrolled.tasks.task import AnyTask
 from unrolled.training import checkpoint, compatibility, run_folder
 from unrolled.training.checks import check_files, check_recipe
 from unrolled.training.device import autocast, choose_device

@@ -13,7 +13,8 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.layers.neural_cache import ContinuousCache
 from unrolled.reporting import counted
 from unrolled.tasks.predictions import LabelPrediction, Prediction
-from unrolled.tasks.task import LABELS, LabelTask, StreamTask, Task, Tokenizers
+from unrolled.tasks.roles import LABELS, Tokenizers
+from unrolled.tasks.task import LabelTask, StreamTask, Task
 from unrolled.tasks.text_labels import digested
 from unrolled.text.batching import batches
 from unrolled.text.corpus.corpus import TokenStream

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from unrolled.tasks.kind import CODE, LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
-from unrolled.tasks.task import AnyTask, Tokenizers
+from unrolled.tasks.roles import Tokenizers
+from unrolled.tasks.task import AnyTask
 from unrolled.training import distill
 from unrolled.training.dataset import prepare_rows, prepare_text
 from unrolled.training.loaders import Loader, RowLoader, WindowLoader

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.tasks.language_model import reads_backward
-from unrolled.tasks.task import LABELS, LabelTask, State, StreamTask, Task, Tokenizers
+from unrolled.tasks.roles import LABELS, Tokenizers
+from unrolled.tasks.task import LabelTask, State, StreamTask, Task
 from unrolled.text.batching import batches
 from unrolled.text.corpus.corpus import TokenStream
 from unrolled.text.corpus.windows import StreamConfig, Windows

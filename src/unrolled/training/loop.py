@@ -19,7 +19,8 @@ from unrolled import config, storage
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.reporting import begun
 from unrolled.system import trim_memory
-from unrolled.tasks.task import AnyTask, Tokenizers
+from unrolled.tasks.roles import Tokenizers
+from unrolled.tasks.task import AnyTask
 from unrolled.text.config import TextConfig
 from unrolled.training import checkpoint, compatibility, new_words, pretrained, run_folder
 from unrolled.training.checks import check_files, check_recipe

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unrolled.errors import ConfigError
 from unrolled.tasks.language_model import LanguageModelConfig
-from unrolled.tasks.task import Tokenizers
+from unrolled.tasks.roles import Tokenizers
 from unrolled.text.config import SPECIALS
 from unrolled.text.corpus.corpus import open_corpus
 from unrolled.text.tokenizer import Tokenizer

@@ -35,38 +35,34 @@ from torch import nn
 
 from unrolled import config, documents, storage
 from unrolled.baselines.model import HOLDS as BASELINE
-from unrolled.baselines.ngram_scores import NgramScores
 from unrolled.errors import ConfigError, RunError
-from unrolled.quoting import one_message, shell_command
-from unrolled.tasks.beside import NGRAMS
+from unrolled.quoting import one_message
 from unrolled.tasks.embeddings import with_new_names
-from unrolled.tasks.task import LABELS, AnyTask, Tokenizers
-from unrolled.text import tokenizer_files
-from unrolled.text.labels import Labels
-from unrolled.text.tokenizer import Tokenizer
+from unrolled.tasks.roles import Tokenizers
+from unrolled.tasks.task import AnyTask
 from unrolled.training import checkpoint
 from unrolled.training.events import Evaluated, Step
 from unrolled.training.kinds import Prepared
 from unrolled.training.recipe import Recipe
+from unrolled.training.run_files import BEGIN_OF_CONFIG as BEGIN_OF_CONFIG
+from unrolled.training.run_files import CONFIG_FILE as CONFIG_FILE
+from unrolled.training.run_files import END_OF_CONFIG as END_OF_CONFIG
+from unrolled.training.run_files import ENSEMBLE_FILE as ENSEMBLE_FILE
+from unrolled.training.run_files import LABELS_FILE as LABELS_FILE
+from unrolled.training.run_files import NGRAMS_FILE as NGRAMS_FILE
+from unrolled.training.run_files import file_of as file_of
+from unrolled.training.run_files import load_tokenizers as load_tokenizers
+from unrolled.training.run_files import read_config as read_config
 from unrolled.training.split_file import (
     SPLIT_FILE,
     SplitRecord,
-    check_contents,
     contents_of,
 )
 from unrolled.training.weights import check_weights
 
-CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.jsonl"
-LABELS_FILE = "labels.json"
-NGRAMS_FILE = "ngrams.safetensors"
 SOURCE_FILE = "started-from.txt"
-ENSEMBLE_FILE, MEMBERS = "ensemble.json", "members"
-
-BEGIN_OF_CONFIG = "# Unrolled run, format 1"
-"""The first line of `config.toml` in a run folder; older versions only wrote the last line."""
-
-END_OF_CONFIG = "# end of the recipe; a file without this line was cut short"
+MEMBERS = "members"
 
 
 def _is_of_safetensors(path: Path) -> bool:
@@ -93,7 +89,6 @@ HOLDS: storage.Holds = {
     MEMBERS: {r"seed-\d+": _HOLDS, r"\.seed-\d+\.lock": None},
 }
 """The content of a run folder; nothing else in it is ever removed."""
-_MOST_BYTES = 4 << 20  # bytes of a recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -391,90 +386,6 @@ def _as_read_then(mapping: dict[str, Any], task: AnyTask) -> dict[str, Any]:
     if "data.header" not in _settings_of_task(task) or not isinstance(data, dict):
         return mapping
     return {**mapping, "data": {"header": UNNAMED["data.header"], **data}}
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The tables of a run's `config.toml`.
-
-    Raises:
-        RunError: there is no run, or the file is damaged.
-    """
-    path = folder / CONFIG_FILE
-    if not folder.is_dir():
-        if folder.parts[:1] == ("hf:",):  # of hf://user/name
-            address = f"hf://{'/'.join(folder.parts[1:])}"
-            raise RunError(
-                f"{address} is on the hub, and only 'unrolled pull' downloads; first run "
-                f"{shell_command('unrolled', 'pull', address, folder.name.partition('@')[0])}"
-            )
-        raise RunError(f"{folder}: no such run folder")
-    try:
-        text = documents.read_text(path, _MOST_BYTES)
-        mapping = documents.parse_toml(path, text)
-    except documents.DocumentError as error:
-        if error.is_missing:
-            raise RunError(f"{folder} is not a run folder; it has no {CONFIG_FILE}") from None
-        raise checkpoint.damaged(path, error.problem) from None
-    if END_OF_CONFIG not in text:
-        raise checkpoint.damaged(path, "cut short")
-    return mapping
-
-
-def load_tokenizers(folder: Path) -> dict[str, Any]:
-    """The tokenizers and labels of a run, by role; roles with equal files share one object.
-
-    Raises:
-        RunError: there are no tokenizers, or a file is damaged.
-    """
-    check_contents(folder)
-    shared: dict[bytes, Tokenizer] = {}
-    tokenizers = _Tokenizers(folder)
-    for path in _files_of(folder, "tokenizer-*.json"):
-        try:
-            content = documents.read_bytes(path, tokenizer_files.MOST_BYTES)
-        except documents.DocumentError as error:
-            raise checkpoint.damaged(path, error.problem) from None
-        if content not in shared:
-            shared[content] = Tokenizer.load(path)
-        tokenizers[path.stem.removeprefix("tokenizer-")] = shared[content]
-    if (folder / LABELS_FILE).exists():
-        tokenizers[LABELS] = Labels.load(folder / LABELS_FILE)
-    if (folder / NGRAMS_FILE).exists():
-        tokenizers[NGRAMS] = NgramScores.load(folder / NGRAMS_FILE)
-    if not tokenizers:
-        raise RunError(f"{folder}: no tokenizer-*.json; restore them from a copy of the run")
-    return tokenizers
-
-
-def file_of(role: str) -> str:
-    """The name of the file of a tokenizer, of the labels, or of the counted n-grams."""
-    files = {LABELS: LABELS_FILE, NGRAMS: NGRAMS_FILE}
-    return files.get(role, f"tokenizer-{role}.json")
-
-
-def _files_of(folder: Path, pattern: str) -> list[Path]:
-    """The files of a run that match a pattern, in order.
-
-    Raises:
-        RunError: the folder cannot be listed.
-    """
-    try:
-        return sorted(path for path in folder.iterdir() if path.match(pattern))
-    except OSError as error:
-        raise documents.cannot_be_read(folder, error) from None
-
-
-class _Tokenizers(dict[str, Any]):
-    """Tokenizers by role; looking up a missing one raises an error that names its file."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._folder = folder
-
-    def __missing__(self, role: str) -> Any:
-        raise RunError(
-            f"{self._folder / file_of(role)}: missing; restore it from a copy of the run"
-        )
 
 
 def set_best_weights(model: nn.Module, folder: Path) -> None:

@@ -13,10 +13,7 @@ from typing import Any
 
 from unrolled import documents
 from unrolled.errors import DataError, RunError
-from unrolled.text.corpus.corpus import CorpusConfig
-from unrolled.text.corpus.files import files_in_any_order
-from unrolled.training import checkpoint
-from unrolled.training.dataset import checksums
+from unrolled.training.damage import damaged
 
 SPLIT_FILE = "split.json"
 
@@ -61,7 +58,7 @@ class SplitRecord:
         try:
             record = documents.read_json(path, _MOST_BYTES)
         except documents.DocumentError as error:
-            raise checkpoint.damaged(path, f"unreadable ({error.problem})") from None
+            raise damaged(path, f"unreadable ({error.problem})") from None
         try:
             return cls(
                 tuple(_texts(file, ("part", "path", "sha256")) for file in record["files"]),
@@ -73,7 +70,7 @@ class SplitRecord:
                 _text(record.get("teacher", "")),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise checkpoint.damaged(path, "unreadable (unexpected content)") from None
+            raise damaged(path, "unreadable (unexpected content)") from None
 
     def of_part(self, part: str) -> SplitRecord:
         """The record of the files of one part."""
@@ -135,7 +132,7 @@ def check_contents(folder: Path) -> None:
         except OSError as error:
             raise documents.cannot_be_read(path, error) from None
         if current != digest:
-            raise checkpoint.damaged(path, f"its checksum differs from the one in {SPLIT_FILE}")
+            raise damaged(path, f"its checksum differs from the one in {SPLIT_FILE}")
 
 
 def check_data(folder: Path, data: Any) -> Any:
@@ -222,6 +219,8 @@ def _check(folder: Path, data: Any, record: SplitRecord, instead: str) -> None:
     for path in _paths(data):
         if _is_unknown(path, known):
             raise _other(path, folder, instead)
+    from unrolled.training.dataset import checksums  # which needs torch
+
     new = checksums(data)
     if [(file["part"], file["sha256"]) for file in record.files] == [
         (file["part"], file["sha256"]) for file in new
@@ -241,6 +240,10 @@ def _check(folder: Path, data: Any, record: SplitRecord, instead: str) -> None:
 
 
 def _paths(data: Any) -> Iterator[Path]:
+    # Late, as predicting needs the record alone.
+    from unrolled.text.corpus.corpus import CorpusConfig
+    from unrolled.text.corpus.files import files_in_any_order
+
     for part in _PARTS:
         names = getattr(data, part)
         if isinstance(data, CorpusConfig):

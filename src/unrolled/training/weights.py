@@ -13,7 +13,8 @@ from torch.overrides import TorchFunctionMode
 from unrolled import tensor_files
 from unrolled.documents import DocumentError
 from unrolled.errors import RunError, UnrolledError
-from unrolled.tasks.task import AnyTask, Tokenizers
+from unrolled.tasks.roles import Tokenizers
+from unrolled.tasks.task import AnyTask
 from unrolled.training import checkpoint
 from unrolled.training.recipe import Recipe
 

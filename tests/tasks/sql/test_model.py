@@ -14,10 +14,10 @@ from unrolled.shapes import Padded
 from unrolled.sql.linking import Link
 from unrolled.sql.pieces import from_pieces
 from unrolled.sql.target import to_tokens
+from unrolled.tasks.roles import Tokenizers
 from unrolled.tasks.sql import TASK, QueryConfig
 from unrolled.tasks.sql.examples import TARGET, QueryExample, collate, encode, questions, written
 from unrolled.tasks.sql.model import QueryModel, build, side_by_side
-from unrolled.tasks.task import Tokenizers
 from unrolled.text.config import BOS_ID, EOS_ID, TextConfig
 from unrolled.text.rows import Row
 

@@ -13,7 +13,7 @@ from unrolled.exports.c.plan import Plan, sizes_of
 from unrolled.exports.c.vocabulary import text_of
 from unrolled.quoting import escape_breaks
 from unrolled.tasks.classify import TASK, Classifier
-from unrolled.tasks.task import LABELS
+from unrolled.tasks.roles import LABELS
 from unrolled.tasks.text_labels import ROLE
 from unrolled.text.labels import Labels
 from unrolled.text.tokenizer import Tokenizer

@@ -13,10 +13,9 @@ from unrolled.exports.c.plan import Plan, sizes_of
 from unrolled.exports.c.vocabulary import letters, text_of
 from unrolled.layers.crf import LinearChainCRF
 from unrolled.quoting import escape_breaks
-from unrolled.tasks.spelling import CHARACTERS
+from unrolled.tasks.roles import CHARACTERS, LABELS
 from unrolled.tasks.tag.model import Tagger
 from unrolled.tasks.tag.task import TASK
-from unrolled.tasks.task import LABELS
 from unrolled.tasks.text_labels import ROLE
 from unrolled.text.labels import Labels
 from unrolled.text.tokenizer import Tokenizer

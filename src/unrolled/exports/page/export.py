@@ -42,9 +42,8 @@ from unrolled.exports.page.program import packed
 from unrolled.exports.refusal import check_run
 from unrolled.exports.rounding import rounded
 from unrolled.reporting import begun
-from unrolled.tasks.beside import NGRAMS
 from unrolled.tasks.kind import LANGUAGE_MODEL
-from unrolled.tasks.task import LABELS
+from unrolled.tasks.roles import LABELS, NGRAMS
 from unrolled.training.run_folder import is_there
 from unrolled.wording import count_of
 

@@ -18,8 +18,8 @@ from unrolled.tasks import seq2seq, seq2seq_decoding
 from unrolled.tasks.code.examples import SOURCE, TARGET, CodePair
 from unrolled.tasks.ensemble import DecoderEnsemble
 from unrolled.tasks.predictions import Answer, Prediction
+from unrolled.tasks.roles import Tokenizers
 from unrolled.tasks.seq2seq_data import Pair
-from unrolled.tasks.task import Tokenizers
 from unrolled.text.config import SPECIALS
 
 Rerank = Literal["none", "parses", "mbr"]

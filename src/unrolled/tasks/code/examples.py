@@ -8,8 +8,8 @@ from functools import lru_cache
 
 from unrolled.code.slots import SLOTS, Slotted, slotted
 from unrolled.tasks import seq2seq_data
+from unrolled.tasks.roles import Tokenizers
 from unrolled.tasks.seq2seq_data import Pair
-from unrolled.tasks.task import Tokenizers
 from unrolled.text import round_trip
 from unrolled.text.config import UNK_ID, TextConfig
 from unrolled.text.rows import Row

@@ -37,6 +37,7 @@ from unrolled.sql.target import to_sql
 from unrolled.sql.tokens import Item, describe
 from unrolled.tasks.ensemble import DecoderEnsemble
 from unrolled.tasks.predictions import Answer, Prediction
+from unrolled.tasks.roles import Tokenizers
 from unrolled.tasks.sql.examples import (
     TARGET,
     QueryExample,
@@ -46,7 +47,6 @@ from unrolled.tasks.sql.examples import (
     written,
 )
 from unrolled.tasks.sql.model import QueryModel
-from unrolled.tasks.task import Tokenizers
 from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 from unrolled.text.rows import Row
 from unrolled.text.tokenizer import Tokenizer

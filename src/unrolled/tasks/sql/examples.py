@@ -37,7 +37,7 @@ from unrolled.sql.schema import Schema
 from unrolled.sql.source import Source, open_source
 from unrolled.sql.tokens import Item
 from unrolled.sql.values import FoundValue
-from unrolled.tasks.task import Tokenizers
+from unrolled.tasks.roles import Tokenizers
 from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID
 from unrolled.text.tokenizer import Tokenizer
 

@@ -38,6 +38,7 @@ from unrolled.shapes import Bool, Float, Int, Padded
 from unrolled.sql.linking import N_LINKS, Link
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.fixed_steps import FixedSteps
+from unrolled.tasks.roles import Tokenizers
 from unrolled.tasks.sql.examples import (
     N_ITEM_FLAGS,
     N_WORD_FLAGS,
@@ -47,7 +48,6 @@ from unrolled.tasks.sql.examples import (
     QueryExample,
     Questions,
 )
-from unrolled.tasks.task import Tokenizers
 from unrolled.text.config import PAD_ID, UNK_ID, TextConfig
 
 

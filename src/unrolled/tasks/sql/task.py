@@ -12,8 +12,9 @@ from unrolled.sql.examples import SplitBy, read_query_rows
 from unrolled.sql.parsing import QueryError, parse_select
 from unrolled.sql.scoring import Gold
 from unrolled.sql.target import render
+from unrolled.tasks.roles import Tokenizers
 from unrolled.tasks.sql import answers, examples, model, vocabulary
-from unrolled.tasks.task import QueryTask, Tokenizers
+from unrolled.tasks.task import QueryTask
 from unrolled.text.config import UNK_ID, TextConfig
 from unrolled.text.rows import Field, Row
 from unrolled.text.splits import DataConfig, Length, Reading

@@ -9,57 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.errors import ConfigError, DataError
-from unrolled.layers.crf import Allowed, allowed_transitions, booleans
+from unrolled.layers.crf import Allowed, allowed_transitions
 from unrolled.metrics.spans import find_scheme, find_spans
 from unrolled.quoting import quote
 from unrolled.shapes import Padded
-from unrolled.tasks.spelling import CHARACTERS, MaxCharacters, learn_characters, spelled
-from unrolled.tasks.task import LABELS, Tokenizers
-from unrolled.tasks.text_labels import ROLE
+from unrolled.tasks.roles import CHARACTERS, LABELS, Tokenizers
+from unrolled.tasks.roles import TEXT as ROLE
+from unrolled.tasks.spelling import learn_characters
+from unrolled.tasks.tagged import TagData, TagExample, check_count
 from unrolled.text.config import PAD_ID, UNK_ID, TextConfig
 from unrolled.text.labels import Labels, same_names
-from unrolled.text.rows import Field, Row, as_list, as_text
-from unrolled.text.splits import DataConfig, Length, TooLong
+from unrolled.text.rows import Field, Row, as_list
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.wording import percent
 
-Scheme = Literal["auto", "none", "bio", "iob1", "bioes", "bilou"]
+transitions = allowed_transitions
+"""The transitions that a scheme allows."""
+
 _KINDS = ("word", "space")
-
-
-@dataclass(frozen=True)
-class TagData(DataConfig):
-    """Where tagged sentences come from; all other fields are as in `DataConfig`.
-
-    A file has one token per line (`text.conll.column_lines`), or is a table with one sentence per row:
-    tokens and tags are lists in JSON Lines, and separated by spaces in other tables.
-
-    Args:
-        columns: the token column and the tag column; in a file with one token per line, their numbers,
-            e.g. ["1", "-1"], the default.
-        max_length: maximum number of tokens read at once.
-        too_long: "skip" leaves longer training sentences out, "truncate" reads them in pieces.
-        max_characters: maximum number of characters read per word; half of them are taken from the
-            beginning and half from the end of a longer word.
-        scheme: how tags encode spans: "bio", "iob1", "bioes" or "bilou"; "none" if they do not; "auto"
-            detects it.
-
-    Raises:
-        ConfigError: a value is invalid.
-    """
-
-    max_length: Length = 400
-    too_long: TooLong = "truncate"
-    max_characters: MaxCharacters = 100
-    scheme: Scheme = "auto"
 
 
 # Data: the vocabularies, the scheme, and a sentence as ids
@@ -83,7 +57,7 @@ def train_tokenizers(
     sentences, tagged = list[list[str]](), list[list[str]]()
     for row in rows:
         tokens, tags = (as_list(field) for field in row.fields)
-        _check_count(tokens, tags, row.line)
+        check_count(tokens, tags, row.line)
         if "" in tags:
             place = tags.index("") + 1
             raise DataError(
@@ -136,30 +110,6 @@ def scheme_of(tagged: Sequence[Sequence[str]], asked: str = "auto") -> tuple[str
     return best, counts[best]
 
 
-def transitions(names: Sequence[str], scheme: str) -> Allowed:
-    """The transitions that a scheme allows; see `layers.crf.allowed_transitions`.
-
-    In IOB1, B only starts a span directly after a span of the same type; I starts all other spans.
-
-    >>> allowed = transitions(["B-PER", "I-PER", "O"], "iob1")
-    >>> allowed.starts.tolist(), allowed.steps[:, 0].tolist()
-    ([False, True, True], [True, True, False])
-    """
-    if scheme != "iob1":
-        return allowed_transitions(names, scheme)
-    parts = [(name[:1], name[2:]) for name in names]
-    steps = [
-        [letter != "B" or (before != "O" and kind == kind_before) for letter, kind in parts]
-        for before, kind_before in parts
-    ]
-    return Allowed(
-        tuple(names),
-        booleans(letter != "B" for letter, _ in parts),
-        booleans(step for row in steps for step in row).reshape(len(parts), len(parts)),
-        booleans(True for _ in parts),
-    )
-
-
 def _n_ill_formed(tagged: Sequence[Sequence[str]], allowed: Allowed) -> int:
     places = {name: place for place, name in enumerate(allowed.labels)}
     return _n_refused(allowed, ([places[tag] for tag in tags] for tags in tagged))
@@ -189,67 +139,9 @@ def _check_scheme(
                 )
 
 
-def _check_count(tokens: Sequence[str], tags: Sequence[str], line: int | None = None) -> None:
-    if len(tokens) != len(tags):
-        raise DataError(
-            f"expected one tag per token ({len(tokens):,}), found {len(tags):,}",
-            line=line,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class TagExample:
-    """One encoded sentence.
-
-    Args:
-        tokens: tokens as written.
-        words: word id of each token.
-        spellings: character ids of each token.
-        tags: tag id of each token; None if the tags are not known.
-        piece: maximum number of tokens read at once; 0 for all.
-        order: order in which the tokens are read, if not their own; predictions are put back in place.
-    """
-
-    tokens: tuple[str, ...]
-    words: list[int]
-    spellings: list[tuple[int, ...]]
-    tags: list[int] | None
-    piece: int = 0
-    order: NDArray[np.int64] | None = None
-
-
-def encode(fields: Sequence[Field], tokenizers: Tokenizers, data: TagData) -> TagExample:
-    """Encode a sentence as ids. Without tags, the field may also be text, which is split into tokens."""
-    words: Tokenizer = tokenizers[ROLE]
-    sentence = fields[0]
-    is_text = len(fields) == 1 and isinstance(sentence, str)
-    tokens = words.split(as_text(sentence), folded=False) if is_text else as_list(sentence)
-    tags: list[int] | None = None
-    if len(fields) > 1:
-        names, labels = as_list(fields[1]), tokenizers[LABELS]
-        _check_count(tokens, names)
-        tags = []
-        for place, name in enumerate(names, start=1):
-            try:
-                tags.append(labels.id_of(name))
-            except DataError as error:
-                raise DataError(error.problem, line=place) from None
-    letters: Tokenizer = tokenizers[CHARACTERS]
-    spellings = list(spelled(tokens, letters, data.max_characters))
-    if () in spellings:
-        place = spellings.index(()) + 1
-        raise DataError("the token is empty; remove it and its tag", line=place)
-    return TagExample(tuple(tokens), words.ids_of(tokens), spellings, tags)
-
-
 def lengths(example: TagExample) -> tuple[int, ...]:
     """The number of tokens."""
     return (len(example.words),)
-
-
-def cut(example: TagExample, data: TagData) -> TagExample:
-    """The example, set to be read in pieces of `data.max_length` tokens."""
-    return replace(example, piece=data.max_length)
 
 
 def tokens(example: TagExample) -> list[int]:

@@ -39,9 +39,9 @@ from unrolled.quoting import quote
 from unrolled.shapes import Float, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.pretraining import check_pretrained_settings, language_model_encoder
-from unrolled.tasks.spelling import CHARACTERS
-from unrolled.tasks.tag.data import TagBatch, TagExample, transitions
-from unrolled.tasks.task import LABELS, Tokenizers
+from unrolled.tasks.roles import CHARACTERS, LABELS, Tokenizers
+from unrolled.tasks.tag.data import TagBatch, transitions
+from unrolled.tasks.tagged import TagExample
 from unrolled.tasks.text_labels import ROLE
 from unrolled.text.labels import Labels
 

@@ -22,7 +22,7 @@ scores and the task).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,19 +30,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.metrics.slices import Mistake
-from unrolled.metrics.spans import find_spans
 from unrolled.metrics.tags import measure_tags, signature, tally_tags
 from unrolled.tasks import text_labels
 from unrolled.tasks.predictions import LabelPrediction, LabelScores
-from unrolled.tasks.spelling import CHARACTERS
+from unrolled.tasks.roles import CHARACTERS, LABELS, Tokenizers
 from unrolled.tasks.tag.data import (
     TagBatch,
-    TagData,
-    TagExample,
     check_kind,
     collate,
-    cut,
-    encode,
     lengths,
     notes,
     scheme_of,
@@ -62,7 +57,16 @@ from unrolled.tasks.tag.model import (
     mask_of,
     prepare,
 )
-from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
+from unrolled.tasks.tagged import (
+    TagData,
+    TagExample,
+    TaggedSpan,
+    cut,
+    encode,
+    probabilities_of,
+    spans_of,
+)
+from unrolled.tasks.task import LabelTask
 from unrolled.text.config import TextConfig
 from unrolled.text.labels import Labels
 from unrolled.text.rows import Field, as_list
@@ -152,43 +156,6 @@ def tune_thresholds(
 ) -> list[LabelPrediction]:
     """Return the predictions unchanged: tagging has no thresholds."""
     return predictions
-
-
-@dataclass(frozen=True)
-class TaggedSpan:
-    """A span encoded by tags.
-
-    Args:
-        start: index of its first token, from 0.
-        end: index after its last token.
-        type: type of the span.
-        text: its tokens, joined by spaces.
-        probability: lowest probability of its tags, an upper bound for their joint probability.
-    """
-
-    start: int
-    end: int
-    type: str
-    text: str
-    probability: float
-
-
-def spans_of(prediction: LabelPrediction, labels: Labels) -> list[TaggedSpan]:
-    """The spans of a prediction, read as conlleval does; [] if the tags do not encode spans."""
-    if not labels.scheme:
-        return []
-    probabilities = probabilities_of(prediction, labels)
-    words = prediction.pieces[0]
-    return [
-        TaggedSpan(start, end, kind, " ".join(words[start:end]), min(probabilities[start:end]))
-        for start, end, kind in find_spans(prediction.labels, labels.scheme)  # type: ignore[arg-type]
-    ]
-
-
-def probabilities_of(prediction: LabelPrediction, labels: Labels) -> list[float]:
-    """The probability of each token's predicted tag."""
-    rows = zip(prediction.labels, prediction.probabilities, strict=True)
-    return [float(row[labels.id_of(tag)]) for tag, row in rows]
 
 
 # Scores

@@ -9,16 +9,12 @@ decision with a sigmoid of its own; the loss is the sum of their binary cross-en
 predicted if its probability reaches a threshold that is tuned on the validation part.
 """
 
+from unrolled.tasks.examples import LabelledExample, cut, encode_with, labels_in, lengths
 from unrolled.tasks.text_labels.data import (
     ROLE,
     TEXT,
     LabelBatch,
-    LabelledExample,
     collate,
-    cut,
-    encode_with,
-    labels_in,
-    lengths,
     notes,
     shuffle,
     tokens,

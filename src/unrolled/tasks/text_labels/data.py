@@ -16,40 +16,24 @@ from unrolled.errors import DataError
 from unrolled.layers.label_head import SoftTargets
 from unrolled.layers.unknown import count_ids
 from unrolled.shapes import Padded
-from unrolled.tasks import beside
-from unrolled.tasks.beside import NOTHING, Beside, TokenFacts, truncate
-from unrolled.tasks.task import LABELS, Tokenizers
+from unrolled.tasks import beside, roles
+from unrolled.tasks.beside import NOTHING, Beside
+from unrolled.tasks.examples import LabelledExample, labels_in
+from unrolled.tasks.roles import LABELS, Tokenizers
 from unrolled.text.config import PAD_ID, UNK_ID, TextConfig
-from unrolled.text.labels import Labels, same_names, split_labels
-from unrolled.text.rows import Field, Row, as_text
+from unrolled.text.labels import Labels, same_names
+from unrolled.text.rows import Row
 from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.wording import percent
 
-ROLE = "text"
+ROLE = roles.TEXT
 """The role of the tokenizer, which is used for every text of a row."""
 
 TEXT = {"kind": "word", "vocab_size": 30_000}
 """Defaults of the `[text]` section."""
 
 _SHARES_COUNT = 10
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledExample:
-    """One encoded row.
-
-    Args:
-        texts: token ids of each text.
-        labels: ids of the labels; None if they are not known.
-        n_truncated: number of tokens that were cut off.
-        facts: what is known of the tokens beside their ids; None if nothing else is read.
-    """
-
-    texts: tuple[list[int], ...]
-    labels: tuple[int, ...] | None
-    n_truncated: int = 0
-    facts: TokenFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -84,14 +68,6 @@ class LabelBatch:
         texts = tuple(text.to(device) for text in self.texts)
         soft = None if self.soft is None else self.soft.to(device)
         return LabelBatch(texts, targets, soft, self.beside.to(device))
-
-
-def labels_in(fields: Sequence[Field], data: LabelData) -> list[str]:
-    """The labels of a row; several or none if `data.label_separator` is set."""
-    field = fields[-1]
-    if data.label_separator:
-        return split_labels(field, data.label_separator)
-    return [as_text(field).strip()]
 
 
 def train_tokenizers(
@@ -168,45 +144,6 @@ def _check_each_has_one(rows: Sequence[Row]) -> None:
             )
 
 
-@dataclass(frozen=True)
-class ExampleEncoder:
-    """Encode texts, and the labels after them if they are known, as ids.
-
-    Args:
-        n_texts: number of texts of a row.
-    """
-
-    n_texts: int
-
-    def __call__(
-        self, fields: Sequence[Field], tokenizers: Tokenizers, data: LabelData
-    ) -> LabelledExample:
-        """Encode one row."""
-        return self.many([fields], tokenizers, data)[0]
-
-    def many(
-        self, rows: Sequence[Sequence[Field]], tokenizers: Tokenizers, data: LabelData
-    ) -> list[LabelledExample]:
-        """Encode many rows; see `tasks.task.ManyEncoder`."""
-        words: Tokenizer = tokenizers[ROLE]
-        labels: Labels = tokenizers[LABELS]
-        columns = [[as_text(fields[side]) for fields in rows] for side in range(self.n_texts)]
-        sides = [words.encode_batch(column) for column in columns]
-        facts = beside.token_facts(columns, sides, words, tokenizers, data)
-        examples = []
-        for fields, texts, known in zip(rows, zip(*sides, strict=True), facts, strict=True):
-            ids = None
-            if len(fields) > self.n_texts:
-                ids = tuple(labels.id_of(name) for name in labels_in(fields, data))
-            examples.append(LabelledExample(texts, ids, facts=known))
-        return examples
-
-
-def encode_with(n_texts: int) -> ExampleEncoder:
-    """The `encode` of a task with `n_texts` texts, which are followed by the label if it is known."""
-    return ExampleEncoder(n_texts)
-
-
 def notes(
     parts: Mapping[str, Sequence[LabelledExample]], tokenizers: Tokenizers
 ) -> tuple[str, ...]:
@@ -225,19 +162,6 @@ def notes(
 
 
 _MANY_UNKNOWN = 0.25
-
-
-def lengths(example: LabelledExample) -> tuple[int, ...]:
-    """The number of tokens of each text."""
-    return tuple(len(ids) for ids in example.texts)
-
-
-def cut(example: LabelledExample, data: LabelData) -> LabelledExample:
-    """The example with no text longer than `data.max_length`."""
-    texts = tuple(truncate(ids, data) for ids in example.texts)
-    n_truncated = sum(lengths(example)) - sum(len(ids) for ids in texts)
-    facts = example.facts and example.facts.changed(lambda _, each: truncate(each, data))
-    return replace(example, texts=texts, n_truncated=n_truncated, facts=facts)
 
 
 def collate(examples: Sequence[LabelledExample]) -> LabelBatch:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.metrics.multi_label import choose_thresholds
+from unrolled.tasks.examples import LabelledExample
 from unrolled.tasks.mixing import is_mixed, labels_of_parts, mix_parts, mixed, parts_of
 from unrolled.tasks.predictions import LabelPrediction
-from unrolled.tasks.spelling import CHARACTERS
-from unrolled.tasks.task import LABELS, Tokenizers
-from unrolled.tasks.text_labels.data import ROLE, LabelledExample, collate
+from unrolled.tasks.roles import CHARACTERS, LABELS, Tokenizers
+from unrolled.tasks.text_labels.data import ROLE, collate
 from unrolled.tasks.text_labels.training import read
 from unrolled.text.labels import Labels
 from unrolled.text.tokenizer import Tokenizer

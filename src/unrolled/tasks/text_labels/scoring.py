@@ -15,9 +15,9 @@ from unrolled.metrics.multi_label import measure_multi_label, tally_multi_label
 from unrolled.metrics.multi_label import signature as multi_label_signature
 from unrolled.metrics.slices import surest_mistakes, worst_mistakes, worst_multi_label_mistakes
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Tally
+from unrolled.tasks.examples import LabelledExample
 from unrolled.tasks.predictions import Digest, LabelPrediction, LabelScores
-from unrolled.tasks.task import LABELS, Tokenizers
-from unrolled.tasks.text_labels.data import LabelledExample
+from unrolled.tasks.roles import LABELS, Tokenizers
 from unrolled.tasks.text_labels.prediction import gold_matrix, probabilities_of
 from unrolled.text.labels import Labels
 

@@ -9,8 +9,9 @@ from typing import Any
 from torch import nn
 
 from unrolled.layers.unknown import rate_for
-from unrolled.tasks import beside
-from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
+from unrolled.tasks import beside, examples
+from unrolled.tasks.roles import LABELS, Tokenizers
+from unrolled.tasks.task import LabelTask
 from unrolled.tasks.text_labels import data, prediction, scoring, training
 from unrolled.text.config import TextConfig
 from unrolled.text.rows import Field, as_text
@@ -52,12 +53,12 @@ def label_task(
         columns=columns,
         Config=Config,
         reading=Reading(
-            is_full=has_text, linked=linked, lists="last", names=columns, labels=data.labels_in
+            is_full=has_text, linked=linked, lists="last", names=columns, labels=examples.labels_in
         ),
         train_tokenizers=data.train_tokenizers,
-        encode=data.encode_with(n_texts),
-        lengths=data.lengths,
-        cut=data.cut,
+        encode=examples.encode_with(n_texts),
+        lengths=examples.lengths,
+        cut=examples.cut,
         collate=data.collate,
         build=build,
         prepare=training.prepare,

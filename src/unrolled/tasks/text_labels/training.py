@@ -16,8 +16,9 @@ from unrolled.layers.unknown import count_ids, shares_of, some_unknown
 from unrolled.shapes import Padded
 from unrolled.tasks import beside
 from unrolled.tasks.beside import TrainingRows
-from unrolled.tasks.task import LABELS, Tokenizers
-from unrolled.tasks.text_labels.data import ROLE, LabelBatch, LabelledExample, labels_in, tokens
+from unrolled.tasks.examples import LabelledExample, labels_in
+from unrolled.tasks.roles import LABELS, Tokenizers
+from unrolled.tasks.text_labels.data import ROLE, LabelBatch, tokens
 from unrolled.text.labels import Labels
 from unrolled.text.rows import Row, as_text
 from unrolled.text.splits import LabelData
