@@ -136,7 +136,7 @@ def test_classifiers_answer_as_in_torch(tmp_path: Path, model: dict[str, Any]) -
 
 ENCODERS = (
     *("first_only", "second_only", "concatenated", "independent", "conditional", "attention"),
-    *("word_by_word", "bidirectional_conditional"),
+    *("word_by_word", "bidirectional_conditional", "aligned"),
 )
 PAIRS_OF_SETTINGS = [
     *({"encoder": encoder, "cell": "gru"} for encoder in ENCODERS),

@@ -198,11 +198,40 @@ def _word_by_word(config: Any, weights: Weights, E: int) -> tuple[Encode, int, i
     return encode, H, H
 
 
+def _aligned(config: Any, weights: Weights, E: int) -> tuple[Encode, int, int]:
+    H, starts = config.hidden_size, _starts(config, weights, 2)
+    reader, composition = (
+        _reader(config, weights, name, size, 2) for name, size in (("reader", E), ("composition", H))
+    )
+    weight, bias = linear(weights.of("projection"), H, 8 * H)
+
+    def composed(own: Floats, other: Floats) -> Floats:
+        if not len(own):
+            return np.zeros(4 * H, np.float32)
+        compared = np.concatenate([own, other, own - other, own * other], axis=1)
+        v, _ = composition(np.maximum(compared @ weight.T + bias, 0), starts)
+        return np.concatenate([v.mean(0), v.max(0)])
+
+    def seen(energies: Floats, other: Floats) -> Floats:
+        if not energies.size:
+            return np.zeros((len(energies), 2 * H), np.float32)
+        return softmax(energies) @ other
+
+    def encode(first: Floats, second: Floats) -> Encodings:
+        (a, _), (b, _) = reader(first, starts), reader(second, starts)
+        energies = a @ b.T
+        u, v = composed(a, seen(energies, b)), composed(b, seen(energies.T, a))
+        return np.concatenate([u, v]), u, v
+
+    return encode, 8 * H, 4 * H
+
+
 _ENCODERS: dict[str, Callable[[Any, Weights, int], tuple[Encode, int, int]]] = {
     **dict.fromkeys(("first_only", "second_only", "concatenated"), _single),
     "independent": _independent,
     **dict.fromkeys(("conditional", "bidirectional_conditional"), _conditional),
     "attention": _attention,
     "word_by_word": _word_by_word,
+    "aligned": _aligned,
 }
 """For each encoder: settings, weights and input width → the function, its width, that of an encoding."""
