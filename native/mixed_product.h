@@ -102,7 +102,7 @@ ALWAYS_INLINE void multiply_tiles(long K, const Half* a, long a_stride, const Ha
   settle_memory(c);
 }
 
-ALWAYS_INLINE void multiply_mixed(long M, long K, Left a, const Half* b, float* c, long c_stride, bool add = false) {
+NEVER_INLINE void multiply_mixed(long M, long K, Left a, const Half* b, float* c, long c_stride, bool add = false) {
   for (long m = 0; m < M; m += 2 * TILE_ROWS)
     if (M - m > TILE_ROWS) multiply_tiles<true>(K, a.data + m * a.stride, a.stride, b, c + m * c_stride, c_stride, add);
     else multiply_tiles<false>(K, a.data + m * a.stride, a.stride, b, c + m * c_stride, c_stride, add);
@@ -141,7 +141,7 @@ __attribute__((noinline)) static void multiply_pairs(long K, Left a, const Half*
     for (int v = 0; v < 2; v++) store(c + m * c_stride + v * W, (Vec)sum[m][v]);
 }
 
-ALWAYS_INLINE void multiply_mixed(long M, long K, Left a, const Half* b, float* c, long c_stride, bool add = false) {
+NEVER_INLINE void multiply_mixed(long M, long K, Left a, const Half* b, float* c, long c_stride, bool add = false) {
   tile_over<8>(M, [&](long m, long n_rows) {
     const Left rows{a.data + m * a.stride, a.stride};
     float* to = c + m * c_stride;
@@ -165,7 +165,7 @@ ALWAYS_INLINE __m512i rounded_pair(Vec first, Vec second) {
 }
 
 // Packs w[row_0 + n][k] as B[k][n]: 32 rows, of which n_rows exist, of K numbers.
-ALWAYS_INLINE void pack_columns(const float* w, long n_rows, long K, Half* out) {
+NEVER_INLINE void pack_columns(const float* w, long n_rows, long K, Half* out) {
   for (long k = 0; k < K; k += BLOCK)
     for (long tile = 0; tile < 2; tile++, out += TILE_HALVES) {
       Vec lines[W];
@@ -200,7 +200,7 @@ ALWAYS_INLINE void pack_pairs(RowAt row_at, long K, Half* out) {
 }
 
 // Writes the transpose of rows k = 0 … K − 1 of 32 numbers: out[n][k]; K is rounded up with zeros.
-ALWAYS_INLINE void turn_rows(Left from, long K, Half* out, long out_stride) {
+NEVER_INLINE void turn_rows(Left from, long K, Half* out, long out_stride) {
   for (long k = 0; k < K; k += BLOCK)
     for (long tile = 0; tile < 2; tile++) {
       Vec lines[W];

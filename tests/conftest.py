@@ -146,6 +146,12 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def _threads_are_not_chosen_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings must repeat to the last bit here, so the speeds of one and of all threads are not compared."""
+    monkeypatch.setattr("unrolled.training.threads.FIRST", 10**9)
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """For models so small that a second thread only waits, for long on a busy machine."""

@@ -54,7 +54,7 @@ FAULTS = [
     # the product and its packing
     Fault("gemm.h", "for (; k < K; k++)", "for (; k < K - 1; k++)"),
     Fault("gemm.h", "a[m] += (end - k) * a_step;", ""),
-    Fault("gemm.h", "j < n_real ? load_n", "j < n_real - 1 ? load_n"),
+    Fault("gemm.h", "j < n_rows ? load_n", "j < n_rows - 1 ? load_n"),
     Fault("gemm.h", "i < W && k + i < K", "i < W && k + i < K - 1"),
     # backward
     Fault("backward.h", "dh * (one - y * y)", "dh * (one + y * y)"),

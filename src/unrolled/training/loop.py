@@ -263,6 +263,8 @@ def _events(
         except GeneratorExit:
             trainer.save()
             raise
+        finally:
+            trainer.release_threads()
 
 
 def _when_it_ends(trainer: Trainer) -> str:
