@@ -1,8 +1,8 @@
-"""Measure training beside busy programs: with one thread, with all, and with the number chosen at run time.
+"""Measure training beside busy programs: with one thread, with all, and with the default, which chooses.
 
-    python benchmarks/busy.py [--neighbours 0 1 2 4] [--seconds 6] [--rounds 3] [--data FILE --columns en es]
+    python benchmarks/busy.py [--neighbours 0 1 2 4] [--seconds 6] [--rounds 3] [--data FILE]
 
-The model, its batches and its optimizer are those of the translation recipe, by default on the phrasebook.
+The model and its training are those of the translation recipe, by default on the phrasebook.
 A neighbour is a program that does nothing but count. For each number of neighbours, three trainings take
 turns of `--seconds`; printed are the tokens per second over all turns, so the comparisons of the default
 are included.
@@ -103,9 +103,7 @@ def main() -> int:
                 torch.set_num_threads(most)
                 trainers.append(begun(recipe, prepared, threads, folder))
             with neighbours(number):
-                one, all_of_them, default = rates(
-                    trainers, most, options.seconds, options.rounds
-                )
+                one, all_of_them, default = rates(trainers, most, options.seconds, options.rounds)
             print(
                 f"| {number} | {one:,.0f} | {all_of_them:,.0f} | {default:,.0f} "
                 f"| {default / one:.2f} |",

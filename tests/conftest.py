@@ -148,7 +148,7 @@ def _threads(number: int) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _threads_are_not_chosen_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings must repeat to the last bit here, so the speeds of one and of all threads are not compared."""
+    """Trainings must repeat to the last bit here, so that one thread and all are not compared."""
     monkeypatch.setattr("unrolled.training.threads.FIRST", 10**9)
 
 

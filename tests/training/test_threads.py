@@ -181,7 +181,9 @@ def test_an_interrupted_run_uses_the_same_threads(
     assert content(tmp_path / "parts") == content(tmp_path / "whole")
 
 
-def test_threads_change_only_the_rounding_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_threads_change_only_the_rounding_of_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     phrasebook = generate(n_train=400, n_valid=20, n_test=20)
     write(tmp_path, phrasebook)
     recipe = Recipe(
@@ -198,7 +200,9 @@ def test_threads_change_only_the_rounding_of_weights(tmp_path: Path, monkeypatch
         weights[number] = checkpoint.load_tensors(tmp_path / f"run{number}" / "model.safetensors")
     for number in (0, 2):
         for name, weight in weights[1].items():
-            torch.testing.assert_close(weights[number][name], weight, atol=2e-4, rtol=1e-3, msg=name)
+            torch.testing.assert_close(
+                weights[number][name], weight, atol=2e-4, rtol=1e-3, msg=name
+            )
 
 
 def test_checkpoints_of_older_versions_name_no_threads():

@@ -1,4 +1,4 @@
-"""The number of threads of an update: one or all, whichever trains more tokens per second on this machine.
+"""The number of threads of an update: one or all, whichever trains more tokens per second here and now.
 
 Other programs decide which is faster: on an idle machine all threads are, on a busy one a single thread
 can be several times as fast, because it waits for no other. So the two are compared in the first updates,
@@ -69,7 +69,7 @@ class ThreadChoice:
         return self._other if tries else self.chosen
 
     def note(self, update: int, number: int, n_tokens: int, seconds: float) -> None:
-        """Take note of how long an update took with this number of threads; after a comparison, choose."""
+        """Take note of how long an update took with these threads; at the end of a comparison, choose."""
         place = _place(update)
         if self.most == ONE or place is None:
             return
