@@ -42,7 +42,7 @@ Sleepers& sleepers() {
   return *all;
 }
 
-constexpr int MOST_SPINS = 3000;  // 50 to 150 µs
+constexpr int MOST_SPINS = 3000;  // some 50 µs on AMD, 150 on Intel
 
 // Spins first: a synchronization takes about 0.1 µs if all cores are free. Then it sleeps, since what is waited for may
 // need this core. The condition must be read from an atomic, sequentially consistent like `n`: either the thread that

@@ -11,7 +11,7 @@ namespace unrolled {
 // parallel region, after a fork, or if the runtime provides fewer.
 void in_parallel(int wanted, const std::function<void(int, int)>& work);
 
-// A message from one thread to others that wait for it. A thread that waits spins for 50 to 150 µs and then sleeps.
+// A message from one thread to others that wait for it. A thread that waits spins for up to 150 µs and then sleeps.
 class Signal {
  public:
   void give();
