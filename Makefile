@@ -31,28 +31,28 @@ print(*project["dependencies"], *(package for extra in extras for package in ext
 endef
 export LISTED
 
-# Installs the package and what it needs with these extras. The kernels are compiled meanwhile, on the other cores, and
-# Python compiles modules when they are first imported: most of PyTorch's never are.
+# Installs the package and what it needs, with the extras $(1). The kernels are compiled meanwhile, on the other cores,
+# for the instruction sets $(2). Python compiles modules when they are first imported: most of PyTorch's never are.
 PIP := $(BIN)/python -m pip install --quiet --no-compile
 define INSTALL
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c "$$LISTED" $(1) > $(VENV)/listed.txt
-	$(PIP) --no-deps --editable . & kernels=$$!; \
+	$(PIP) --no-deps --config-settings=cmake.define.UNROLLED_INSTRUCTION_SETS=$(2) --editable . & kernels=$$!; \
 	  $(PIP) --constraint constraints.txt --requirement $(VENV)/listed.txt; packages=$$?; \
 	  wait $$kernels && exit $$packages
 endef
 
 $(VENV)/core: pyproject.toml constraints.txt $(NATIVE)
-	$(call INSTALL,figures)
+	$(call INSTALL,figures,native)
 	@touch $@
 
 $(VENV)/dev: pyproject.toml constraints.txt $(NATIVE)
-	$(call INSTALL,figures dev)
+	$(call INSTALL,figures dev,all)
 	@touch $(VENV)/core $@
 
 setup: $(VENV)/dev  ## create a virtual environment with all dependencies
 
-demo:  ## install, train a translator and show its translations (about four minutes)
+demo:  ## install, train a translator and show its translations (about three minutes)
 	@start=$$(date +%s); $(MAKE) --no-print-directory $(VENV)/core && \
 	  echo "install: $$(( $$(date +%s) - start )) s"
 	$(BIN)/unrolled demo
