@@ -4,8 +4,8 @@
 
 The model and its training are those of the translation recipe, by default on the phrasebook.
 A neighbour is a program that does nothing but count. For each number of neighbours, three trainings take
-turns of `--seconds`; printed are the tokens per second over all turns, so the comparisons of the default
-are included.
+turns of `--seconds`; printed are the tokens per second over all turns, and the seconds by which the first
+eight updates of the default, with its first comparison, took longer than at the speed of one thread.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from unrolled.tasks.translate import TASK  # noqa: E402
 from unrolled.text.splits import DataConfig  # noqa: E402
 from unrolled.training.kinds import Prepared, build_loader, prepare  # noqa: E402
 from unrolled.training.recipe import Recipe, recipe_from_toml  # noqa: E402
+from unrolled.training.threads import FIRST, ROUNDS  # noqa: E402
 from unrolled.training.trainer import Trainer  # noqa: E402
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "translate-tatoeba.toml"
-WARM_UP = 2  # updates
 
 
 @contextmanager
@@ -60,19 +60,24 @@ def begun(recipe: Recipe, prepared: Prepared, threads: int, folder: Path) -> Tra
 
 
 def rates(trainers: Sequence[Trainer], most: int, seconds: float, rounds: int) -> list[float]:
-    """Tokens per second of each training over its turns."""
-    tokens, spent = [0] * len(trainers), [0.0] * len(trainers)
+    """Tokens per second of each training over its turns, and the seconds that the first comparison cost."""
+    tokens, spent, warm = [0] * len(trainers), [0.0] * len(trainers), (0, 0.0)
     for turn in range(-1, rounds):  # the first one warms up
         for index, trainer in enumerate(trainers):
+            is_fixed = trainer.config.threads > 0
             torch.set_num_threads(trainer.config.threads or most)
+            warm_up = FIRST if is_fixed else FIRST + 2 * ROUNDS
             first, start, n_updates = trainer.progress.n_tokens, time.perf_counter(), 0
-            while n_updates < WARM_UP if turn < 0 else time.perf_counter() - start < seconds:
+            while n_updates < warm_up if turn < 0 else time.perf_counter() - start < seconds:
                 trainer.update()
                 n_updates += 1
             if turn >= 0:
                 tokens[index] += trainer.progress.n_tokens - first
                 spent[index] += time.perf_counter() - start
-    return [n / s for n, s in zip(tokens, spent, strict=True)]
+            elif not is_fixed:
+                warm = trainer.progress.n_tokens - first, time.perf_counter() - start
+    one, *others = (n / s for n, s in zip(tokens, spent, strict=True))
+    return [one, *others, warm[1] - warm[0] / one]
 
 
 def main() -> int:
@@ -95,18 +100,18 @@ def main() -> int:
         recipe = replace(recipe, data=data)
         prepared = prepare(recipe, TASK)
         print(f"torch {torch.__version__}, {most} threads; target tokens per second")
-        print("| busy neighbours | 1 thread | all threads | default | default / 1 thread |")
-        print("|---|---|---|---|---|")
+        print("| busy neighbours | 1 thread | all threads | default | default / 1 thread | first comparison, s |", flush=True)
+        print("|---|---|---|---|---|---|")
         for number in options.neighbours:
             trainers = []
             for threads in (1, most, 0):
                 torch.set_num_threads(most)
                 trainers.append(begun(recipe, prepared, threads, folder))
             with neighbours(number):
-                one, all_of_them, default = rates(trainers, most, options.seconds, options.rounds)
+                one, all_of_them, default, lost = rates(trainers, most, options.seconds, options.rounds)
             print(
                 f"| {number} | {one:,.0f} | {all_of_them:,.0f} | {default:,.0f} "
-                f"| {default / one:.2f} |",
+                f"| {default / one:.2f} | {lost:.1f} |",
                 flush=True,
             )
     return 0

@@ -146,10 +146,12 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@pytest.fixture(autouse=True)
-def _threads_are_not_chosen_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _threads_are_not_chosen_by_time() -> Iterator[None]:
     """Trainings must repeat to the last bit here, so that one thread and all are not compared."""
-    monkeypatch.setattr("unrolled.training.threads.FIRST", 10**9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unrolled.training.threads.FIRST", 10**9)
+        yield
 
 
 @pytest.fixture
