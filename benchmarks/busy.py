@@ -27,6 +27,7 @@ share_cores(os.environ)  # as the command line, before OpenMP is loaded
 
 import torch  # noqa: E402
 
+from unrolled.cli.demo_run import recipe as demo_recipe  # noqa: E402
 from unrolled.samples.phrasebook.generator import generate, write  # noqa: E402
 from unrolled.tasks.translate import TASK  # noqa: E402
 from unrolled.text.splits import DataConfig  # noqa: E402
@@ -60,7 +61,7 @@ def begun(recipe: Recipe, prepared: Prepared, threads: int, folder: Path) -> Tra
 
 
 def rates(trainers: Sequence[Trainer], most: int, seconds: float, rounds: int) -> list[float]:
-    """Tokens per second of each training over its turns, and the seconds that the first comparison cost."""
+    """Tokens per second of each training in its turns, and the seconds that the first comparison cost."""
     tokens, spent, warm = [0] * len(trainers), [0.0] * len(trainers), (0, 0.0)
     for turn in range(-1, rounds):  # the first one warms up
         for index, trainer in enumerate(trainers):
@@ -86,6 +87,7 @@ def main() -> int:
     parser.add_argument("--neighbours", nargs="+", type=int, default=[0, 1, 2, 4])
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a turn")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each training")
+    parser.add_argument("--demo", action="store_true", help="the demo's model, a twentieth of it")
     parser.add_argument("--data", nargs="+", default=[], help="by default the phrasebook")
     parser.add_argument("--columns", nargs=2, default=["en", "es"])
     options = parser.parse_args()
@@ -96,11 +98,16 @@ def main() -> int:
             write(folder, generate())
             files = (str(folder / "train.tsv"),)
         recipe = recipe_from_toml(RECIPE, TASK)
+        if options.demo:
+            recipe = demo_recipe(folder, "additive", 1600)
         data = DataConfig(train=files, columns=tuple(options.columns), max_length=100)
         recipe = replace(recipe, data=data)
         prepared = prepare(recipe, TASK)
         print(f"torch {torch.__version__}, {most} threads; target tokens per second")
-        print("| busy neighbours | 1 thread | all threads | default | default / 1 thread | first comparison, s |", flush=True)
+        print(
+            "| busy neighbours | 1 thread | all threads | default | default / 1 | first comparison, s |",
+            flush=True,
+        )
         print("|---|---|---|---|---|---|")
         for number in options.neighbours:
             trainers = []
@@ -108,7 +115,9 @@ def main() -> int:
                 torch.set_num_threads(most)
                 trainers.append(begun(recipe, prepared, threads, folder))
             with neighbours(number):
-                one, all_of_them, default, lost = rates(trainers, most, options.seconds, options.rounds)
+                one, all_of_them, default, lost = rates(
+                    trainers, most, options.seconds, options.rounds
+                )
             print(
                 f"| {number} | {one:,.0f} | {all_of_them:,.0f} | {default:,.0f} "
                 f"| {default / one:.2f} | {lost:.1f} |",
