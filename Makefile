@@ -22,19 +22,37 @@ export PYTHONDONTWRITEBYTECODE =
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/core: pyproject.toml constraints.txt $(NATIVE)
+# The packages of `dependencies` and of these extras in pyproject.toml, one in a line.
+define LISTED
+import sys, tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+extras = (project["optional-dependencies"][name] for name in sys.argv[1:])
+print(*project["dependencies"], *(package for extra in extras for package in extra), sep="\n")
+endef
+export LISTED
+
+# Installs the package and what it needs, with the extras $(1). The kernels are compiled meanwhile, on the other cores,
+# for the instruction sets $(2). Python compiles modules when they are first imported: most of PyTorch's never are.
+PIP := $(BIN)/python -m pip install --quiet --no-compile
+define INSTALL
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[figures]'
+	@$(BIN)/python -c "$$LISTED" $(1) > $(VENV)/listed.txt
+	$(PIP) --no-deps --config-settings=cmake.define.UNROLLED_INSTRUCTION_SETS=$(2) --editable . & kernels=$$!; \
+	  $(PIP) --constraint constraints.txt --requirement $(VENV)/listed.txt; packages=$$?; \
+	  wait $$kernels && exit $$packages
+endef
+
+$(VENV)/core: pyproject.toml constraints.txt $(NATIVE)
+	$(call INSTALL,figures,native)
 	@touch $@
 
 $(VENV)/dev: pyproject.toml constraints.txt $(NATIVE)
-	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[figures,dev]'
+	$(call INSTALL,figures dev,all)
 	@touch $(VENV)/core $@
 
 setup: $(VENV)/dev  ## create a virtual environment with all dependencies
 
-demo:  ## install, train a translator and show its translations (about four minutes)
+demo:  ## install, train a translator and show its translations (about three minutes)
 	@start=$$(date +%s); $(MAKE) --no-print-directory $(VENV)/core && \
 	  echo "install: $$(( $$(date +%s) - start )) s"
 	$(BIN)/unrolled demo

@@ -10,7 +10,7 @@ namespace UNROLLED_ISA {
 using unrolled::Attentive;
 
 // Computes the weights a_s and the context Σ a_s m_s of one row from its query.
-ALWAYS_INLINE void attend(const Attentive& d, long row, const float* query, float* weights, float* context) {
+NEVER_INLINE void attend(const Attentive& d, long row, const float* query, float* weights, float* context) {
   const long n = d.lengths[row];
   const float* keys = d.keys + row * d.S * d.A;
   const float* values = d.values + row * d.S * d.M;
@@ -38,8 +38,8 @@ ALWAYS_INLINE void attend(const Attentive& d, long row, const float* query, floa
 }
 
 // Computes the gradients of a row's keys, values, query and energies from that of its context.
-ALWAYS_INLINE void attend_backward(const Attentive& d, long t, long row, const float* d_context, const float* query,
-                                   float* d_query, float* d_energy, float* d_weights) {
+NEVER_INLINE void attend_backward(const Attentive& d, long t, long row, const float* d_context, const float* query,
+                                  float* d_query, float* d_energy, float* d_weights) {
   const long n = d.lengths[row], cell = t * d.B + row;
   const float* weights = d.attention + cell * d.S;
   const float* keys = d.keys + row * d.S * d.A;

@@ -139,9 +139,7 @@ void attentive_forward_cell(const Attentive& d, float* base, int member, Team& t
 
     for (long i = 0; i < n; i++) s.a[i] = s.lines[i].y;
     if (d.is_additive)
-      product_rows(s.a, n, H, w.w_query, queries, [&](Vec sum, long i, long column) {
-        store_n(d.query + (t * B + mine.from + i) * d.A + column, sum, d.A - column);
-      });
+      product_rows(s.a, n, H, w.w_query, queries, d.query + (t * B + mine.from) * d.A, d.A, d.A);
     for (long i = 0; i < n; i++) {
       const long row = mine.from + i, cell = t * B + row;
       float* context = d.context + cell * d.M;
@@ -151,9 +149,9 @@ void attentive_forward_cell(const Attentive& d, float* base, int member, Team& t
       memcpy(joined + H, context, d.M * sizeof(float));
       s.a[i] = joined;
     }
-    product_rows(s.a, n, J, w.w_combine, outputs, [&](Vec sum, long i, long column) {
-      store_n(d.output + (t * B + mine.from + i) * O + column, tanh_of(sum), O - column);
-    });
+    float* output = d.output + (t * B + mine.from) * O;
+    product_rows(s.a, n, J, w.w_combine, outputs, output, O, O);
+    for (long i = 0; i < n * O; i += W) store_n(output + i, tanh_of(load_n(output + i, n * O - i)), n * O - i);
   }
   if (CELL != LSTM) return;
   for (long i = 0; i < n; i++) {
@@ -250,9 +248,7 @@ void attentive_backward_cell(const Attentive& d, float* base, int member, Team& 
       }
       s.a[i] = d.d_combined + cell * O;
     }
-    product_rows(s.a, n, O, s.w_combine, joined, [&](Vec sum, long i, long column) {
-      store_n(s.d_joined + (mine.from + i) * s.joined_stride + column, sum, J - column);
-    });
+    product_rows(s.a, n, O, s.w_combine, joined, s.d_joined + mine.from * s.joined_stride, s.joined_stride, J);
     for (long i = 0; i < n; i++) {
       const long row = mine.from + i, cell = t * B + row;
       const float* query = d.is_additive ? d.query + cell * d.A : d.h + cell * H;

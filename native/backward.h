@@ -102,10 +102,28 @@ ALWAYS_INLINE void finish_gradients(Vec dh, const BackwardLine& line, bool is_la
   }
 }
 
+// Where the gradient of a weight [gates · H, N] is stored.
+struct WeightGradient {
+  float* data;
+  long N, H;
+  int cell;
+  bool of_state;
+  // The first row of a block of gate gradients, and their number; null if the block does not belong to the weight.
+  float* rows(long block, long& n_rows) const {
+    const long blocks_per_gate = gradient_width(H) / GRADIENT_ROWS;
+    long gate = block / blocks_per_gate;
+    const long unit = block % blocks_per_gate * GRADIENT_ROWS;
+    if (cell == GRU && of_state && gate >= 2) gate = gate == 3 ? 2 : -1;
+    if (gate < 0 || gate >= n_gates(cell) || unit >= H) return nullptr;
+    n_rows = smaller(GRADIENT_ROWS, H - unit);
+    return data + (gate * H + unit) * N;
+  }
+};
+
 // d_weight[row][column] (+)= Σ_k turned[row][k] · packed[k][column] for the rows in the blocks of this member.
-template <class RowsOf>
-ALWAYS_INLINE void weight_gradient(const float* turned, Range blocks, const float* packed, const Panels& panels,
-                                   long N, long K, bool is_first, RowsOf rows_of) {
+NEVER_INLINE void add_weight_gradient(const float* turned, Range blocks, const float* packed, const Panels& panels,
+                                      long K, bool is_first, const WeightGradient& gradient) {
+  const long N = gradient.N;
   for (long panel = 0; panel < panels.n_panels; panel++)
     with_width(panels.width(panel), [&](auto width) {
       constexpr int NV = decltype(width)::value;
@@ -113,7 +131,7 @@ ALWAYS_INLINE void weight_gradient(const float* turned, Range blocks, const floa
       const long column = panels.begin(panel) * W;
       for (long block = blocks.from; block < blocks.to; block++) {
         long n_rows = 0;
-        float* d_weight = rows_of(block, n_rows);
+        float* d_weight = gradient.rows(block, n_rows);
         for (int half = 0; half < GRADIENT_ROWS && half < n_rows; half += MR) {
           const float* a[MR];
           for (int m = 0; m < MR; m++) a[m] = turned + block * GRADIENT_ROWS * K + half + m;
@@ -285,8 +303,7 @@ struct Backward {
   }
 
   void weight_gradients(const float* gates, long K, int side, bool is_first) const {
-    const long blocks_per_gate = padded / GRADIENT_ROWS;
-    const Range blocks(n_gradient_blocks(CELL) * blocks_per_gate, member, team.size);
+    const Range blocks(n_gradient_blocks(CELL) * padded / GRADIENT_ROWS, member, team.size);
     for (long block = blocks.from; block < blocks.to; block++) {
       const float* from = gates + block * GRADIENT_ROWS;
       float* to = s.turned + block * GRADIENT_ROWS * K;
@@ -301,19 +318,9 @@ struct Backward {
         for (int i = 0; i < GRADIENT_ROWS; i++) s.bias[block * GRADIENT_ROWS + i] += sums[i];
       }
     }
-    const auto rows_of = [&](float* d_weight, long N, bool of_state) {
-      return [=](long block, long& n_rows) -> float* {
-        long gate = block / blocks_per_gate;
-        const long unit = block % blocks_per_gate * GRADIENT_ROWS;
-        if (CELL == GRU && of_state && gate >= 2) gate = gate == 3 ? 2 : -1;
-        if (gate < 0 || gate >= n_gates(CELL) || unit >= H) return nullptr;
-        n_rows = smaller(GRADIENT_ROWS, H - unit);
-        return d_weight + (gate * H + unit) * N;
-      };
-    };
     if (r.dw_ih)
-      weight_gradient(s.turned, blocks, s.x[side], inputs, r.D, K, is_first, rows_of(r.dw_ih, r.D, false));
-    if (r.dw_hh) weight_gradient(s.turned, blocks, s.h[side], units, H, K, is_first, rows_of(r.dw_hh, H, true));
+      add_weight_gradient(s.turned, blocks, s.x[side], inputs, K, is_first, {r.dw_ih, r.D, H, CELL, false});
+    if (r.dw_hh) add_weight_gradient(s.turned, blocks, s.h[side], units, K, is_first, {r.dw_hh, H, H, CELL, true});
   }
 
   // One more product, for the gradient of the initial states.

@@ -5,7 +5,6 @@
 #include <memory>
 #include <numeric>
 #include <stdexcept>
-#include <thread>
 
 #include "threads.h"
 #include "workspace.h"
@@ -128,7 +127,7 @@ void run(const std::vector<Task>& tasks, int n_threads, void (*kernel)(const Tas
   for (const Task& task : tasks)
     scratch.push_back(std::make_unique<Workspace>(sizeof(float) * (size_t)scratch_floats(task, n_threads)));
   const std::unique_ptr<Team[]> teams(new Team[(size_t)n_tasks]);
-  std::atomic<bool> are_teams_formed{false};
+  Signal teams_are_formed;
   in_parallel(n_threads, [&](int thread, int n_threads) {
     const int n_groups = std::min(n_tasks, n_threads);
     const auto group_start = [&](int group) { return group * n_threads / n_groups; };
@@ -136,9 +135,9 @@ void run(const std::vector<Task>& tasks, int n_threads, void (*kernel)(const Tas
     while (group_start(group + 1) <= thread) group++;
     if (thread == 0) {
       for (int i = 0; i < n_tasks; i++) teams[i].size = group_start(i % n_groups + 1) - group_start(i % n_groups);
-      are_teams_formed.store(true, std::memory_order_release);
+      teams_are_formed.give();
     } else {
-      while (!are_teams_formed.load(std::memory_order_acquire)) std::this_thread::yield();
+      teams_are_formed.wait();
     }
     for (int i = group; i < n_tasks; i += n_groups)
       kernel(tasks[i], static_cast<float*>(scratch[i]->data()), thread - group_start(group), teams[i]);

@@ -171,6 +171,15 @@ ALWAYS_INLINE void pack_rows(RowAt row_at, long K, long N, const Panels& panels,
   }
 }
 
+// out[i · out_stride + j] = from[j · stride + i] for i below W and n_columns; zeros where j is not below n_rows.
+NEVER_INLINE void transpose_block(const float* from, long stride, long n_rows, long n_columns, float* out,
+                                  long out_stride) {
+  Vec block[W];
+  for (long j = 0; j < W; j++) block[j] = j < n_rows ? load_n(from + j * stride, n_columns) : Vec{};
+  transpose(block);
+  for (long i = 0; i < W && i < n_columns; i++) store(out + i * out_stride, block[i]);
+}
+
 // Packs the transpose of blocks of W rows of w [·, K]: out[k][v · W + j] = w[row_of(v) + j][k], or zero if j is not
 // below n_of(v). row_stride is the distance between rows of w.
 template <class RowOf, class CountOf>
@@ -178,13 +187,8 @@ ALWAYS_INLINE void pack_transposed(const float* w, long K, long width, RowOf row
                                    long row_stride) {
   for (long v = 0; v < width; v++) {
     const float* from = w + row_of(v) * row_stride;
-    const long n_real = n_of(v);
-    for (long k = 0; k < K; k += W) {
-      Vec block[W];
-      for (long j = 0; j < W; j++) block[j] = j < n_real ? load_n(from + j * row_stride + k, K - k) : Vec{};
-      transpose(block);
-      for (long i = 0; i < W && k + i < K; i++) store(out + ((k + i) * width + v) * W, block[i]);
-    }
+    for (long k = 0; k < K; k += W)
+      transpose_block(from + k, row_stride, n_of(v), K - k, out + (k * width + v) * W, width * W);
   }
 }
 
@@ -202,10 +206,9 @@ ALWAYS_INLINE void add_scaled(float* to, float factor, const float* from, long n
   for (long i = 0; i < n; i += W) store_n(to + i, load_n(to + i, n - i) + scale * load_n(from + i, n - i), n - i);
 }
 
-// rows of `out` = finish(product of rows of `a` with a packed matrix of N columns, row, column)
-template <class Finish>
-ALWAYS_INLINE void product_rows(const float* const* a, long n, long K, const float* packed, const Panels& panels,
-                                Finish finish) {
+// out[i] = product of row a[i] with a packed matrix of N columns; rows of `out` are `stride` apart.
+NEVER_INLINE void product_rows(const float* const* a, long n, long K, const float* packed, const Panels& panels,
+                               float* out, long stride, long N) {
   for (long panel = 0; panel < panels.n_panels; panel++)
     with_width(panels.width(panel), [&](auto width) {
       constexpr int NV = decltype(width)::value;
@@ -214,7 +217,7 @@ ALWAYS_INLINE void product_rows(const float* const* a, long n, long K, const flo
         Tile<NV> acc = {};
         multiply<NV>(acc, n_rows, a + i, 0, 1, packed + column * K, K);
         for (int m = 0; m < n_rows; m++)
-          for (int v = 0; v < NV; v++) finish(acc[m][v], i + m, column + v * W);
+          for (int v = 0; v < NV; v++) store_n(out + (i + m) * stride + column + v * W, acc[m][v], N - column - v * W);
       });
     });
 }

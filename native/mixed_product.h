@@ -107,8 +107,7 @@ ALWAYS_INLINE void multiply_tiles(long K, const Half* a, long a_stride, const Ha
 }
 
 // Not inlined: with all uses of the tiles in one place, the kernels compile in half of the time.
-__attribute__((noinline)) static void multiply_mixed(long M, long K, Left a, const Half* b, float* c, long c_stride,
-                                                     bool add = false) {
+NEVER_INLINE void multiply_mixed(long M, long K, Left a, const Half* b, float* c, long c_stride, bool add = false) {
   for (long m = 0; m < M; m += 2 * TILE_ROWS)
     if (M - m > TILE_ROWS) multiply_tiles<true>(K, a.data + m * a.stride, a.stride, b, c + m * c_stride, c_stride, add);
     else multiply_tiles<false>(K, a.data + m * a.stride, a.stride, b, c + m * c_stride, c_stride, add);
@@ -147,8 +146,7 @@ __attribute__((noinline)) static void multiply_pairs(long K, Left a, const Half*
     for (int v = 0; v < 2; v++) store(c + m * c_stride + v * W, (Vec)sum[m][v]);
 }
 
-__attribute__((noinline)) static void multiply_mixed(long M, long K, Left a, const Half* b, float* c, long c_stride,
-                                                     bool add = false) {
+NEVER_INLINE void multiply_mixed(long M, long K, Left a, const Half* b, float* c, long c_stride, bool add = false) {
   tile_over<8>(M, [&](long m, long n_rows) {
     const Left rows{a.data + m * a.stride, a.stride};
     float* to = c + m * c_stride;

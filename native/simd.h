@@ -16,6 +16,7 @@
 #endif
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define NEVER_INLINE static __attribute__((noinline, unused))
 
 namespace UNROLLED_ISA {
 
@@ -40,26 +41,38 @@ ALWAYS_INLINE Vec load(const float* p) { return *(const UnalignedVec*)p; }
 ALWAYS_INLINE void store(float* p, Vec v) { *(UnalignedVec*)p = v; }
 ALWAYS_INLINE Vec splat(float x) { return x - Vec{}; }
 
-// Loads the first n lanes; the others are zero, and their memory is not read. n may exceed W.
-ALWAYS_INLINE Vec load_n(const float* p, long n) {
-  if (__builtin_expect(n >= W, 1)) return load(p);
+// The first n lanes, 0 ≤ n < W; the others are zero, and their memory is not accessed.
 #if UNROLLED_LANES == 16
+ALWAYS_INLINE Vec load_part(const float* p, long n) {
   return (Vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
-#else
+}
+ALWAYS_INLINE void store_part(float* p, Vec v, long n) {
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+}
+#elif UNROLLED_LANES == 8 && defined(__AVX2__)
+ALWAYS_INLINE __m256i first_lanes(long n) {
+  return (__m256i)(IntVec{0, 1, 2, 3, 4, 5, 6, 7} < (IntVec)_mm256_set1_epi32((int)n));
+}
+ALWAYS_INLINE Vec load_part(const float* p, long n) { return (Vec)_mm256_maskload_ps(p, first_lanes(n)); }
+ALWAYS_INLINE void store_part(float* p, Vec v, long n) { _mm256_maskstore_ps(p, first_lanes(n), (__m256)v); }
+#else  // loops, which are not inlined at each of hundreds of places
+NEVER_INLINE Vec load_part(const float* p, long n) {
   float lanes[W] = {};
   for (long i = 0; i < n; i++) lanes[i] = p[i];
   return load(lanes);
-#endif
 }
-ALWAYS_INLINE void store_n(float* p, Vec v, long n) {
-  if (__builtin_expect(n >= W, 1)) return store(p, v);
-#if UNROLLED_LANES == 16
-  _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
-#else
+NEVER_INLINE void store_part(float* p, Vec v, long n) {
   float lanes[W];
   store(lanes, v);
   for (long i = 0; i < n; i++) p[i] = lanes[i];
+}
 #endif
+
+// The same for any n.
+ALWAYS_INLINE Vec load_n(const float* p, long n) { return __builtin_expect(n >= W, 1) ? load(p) : load_part(p, n); }
+ALWAYS_INLINE void store_n(float* p, Vec v, long n) {
+  if (__builtin_expect(n >= W, 1)) store(p, v);
+  else store_part(p, v, n);
 }
 
 // Bounds of x that propagate a NaN in x (x86 returns the second operand).

@@ -146,6 +146,14 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _threads_are_not_chosen_by_time() -> Iterator[None]:
+    """Trainings must repeat to the last bit here, so that one thread and all are not compared."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unrolled.training.threads.FIRST", 10**9)
+        yield
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """For models so small that a second thread only waits, for long on a busy machine."""

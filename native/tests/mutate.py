@@ -54,8 +54,8 @@ FAULTS = [
     # the product and its packing
     Fault("gemm.h", "for (; k < K; k++)", "for (; k < K - 1; k++)"),
     Fault("gemm.h", "a[m] += (end - k) * a_step;", ""),
-    Fault("gemm.h", "j < n_real ? load_n", "j < n_real - 1 ? load_n"),
-    Fault("gemm.h", "i < W && k + i < K", "i < W && k + i < K - 1"),
+    Fault("gemm.h", "j < n_rows ? load_n", "j < n_rows - 1 ? load_n"),
+    Fault("gemm.h", "i < W && i < n_columns", "i < W && i < n_columns - 1"),
     # backward
     Fault("backward.h", "dh * (one - y * y)", "dh * (one + y * y)"),
     Fault("backward.h", "y <= Vec{} ? Vec{} : dh", "dh"),
@@ -74,7 +74,7 @@ FAULTS = [
     Fault("backward.h", "is_last && r.dh_end ?", "r.dh_end ?"),
     Fault("backward.h", "is_last && r.dc_end ?", "!is_last && r.dc_end ?"),
     Fault("backward.h", "is_first ? acc[m][v] : acc[m][v] + load_n(to, left)", "acc[m][v]"),
-    Fault("backward.h", "if (CELL == GRU && of_state && gate >= 2) gate = gate == 3 ? 2 : -1;", ""),
+    Fault("backward.h", "if (cell == GRU && of_state && gate >= 2) gate = gate == 3 ? 2 : -1;", ""),
     Fault("backward.h", "if (CELL == GRU) acc[m][v] += load(s.carry + j * padded + at);", ""),
     Fault("backward.h", "copy_row(r.dh0 + b * H, r.dh_end ? r.dh_end + b * H : nullptr, H);", "copy_row(r.dh0 + b * H, nullptr, H);"),
     Fault("backward.h", "else copy_row(r.dc0 + b * H, s.carry + j * padded, H);", "else copy_row(r.dc0 + b * H, nullptr, H);"),

@@ -25,6 +25,8 @@ def _import_kernels() -> tuple[Any, str]:
         return None, "the package was installed without them, as where there is no C++ compiler"
     except ImportError as error:
         return None, f"the kernels do not load: {error}"
+    if not module.instruction_sets():
+        return None, "they were compiled for another processor (`make demo`); run `make setup`"
     if wanted:
         try:
             module.use_instruction_set(wanted)

@@ -14,6 +14,7 @@ from recurrence_cases import make_case
 
 from unrolled import ops
 from unrolled.errors import ConfigError, UnavailableError
+from unrolled.kernels import _import_kernels
 from unrolled.ops.types import Weights
 
 X = torch.zeros(7, 5, 3, dtype=torch.float64)
@@ -233,3 +234,14 @@ def test_one_bias_alone_is_refused() -> None:
     message = exactly("b_hh is given and b_ih is None: pass both biases or neither")
     with pytest.raises(ValueError, match=message):
         Weights(torch.zeros(3, 2), torch.zeros(3, 3), None, torch.zeros(3))
+
+
+def test_kernels_for_another_processor_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    built_elsewhere = ModuleType("_kernels")
+    built_elsewhere.instruction_sets = list
+    monkeypatch.delenv("UNROLLED_INSTRUCTION_SET", raising=False)
+    monkeypatch.setattr("unrolled.kernels.import_module", lambda name: built_elsewhere)
+    assert _import_kernels() == (
+        None,
+        "they were compiled for another processor (`make demo`); run `make setup`",
+    )

@@ -54,6 +54,7 @@ def content(run: Path) -> dict[str, object]:
     """All that must be equal of two runs: everything but times, and events in `metrics.jsonl`."""
     last = checkpoint.load_checkpoint(run)
     times = {"seconds": 0.0, "update_seconds": 0.0, "metrics_bytes": 0, "metrics_sha256": ""}
+    times |= {"threads": 0, "seconds_one": 0.0, "seconds_all": 0.0}
     state = {**vars(last.progress), **times}
     tensors = {
         "weights": last.weights,

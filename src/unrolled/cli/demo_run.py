@@ -112,7 +112,9 @@ def run(folder: Path, max_steps: int = 1600) -> None:
     evaluations["nearest phrase"] = judge(
         TASK, test, retrieval.translate([row.texts[0] for row in test])
     )
-    console.print(f"\ntraining: {training_seconds:.0f} s on {torch.get_num_threads()} threads\n")
+    console.print(
+        f"\ntraining: {training_seconds:.0f} s on up to {torch.get_num_threads()} threads\n"
+    )
     console.print(_table(evaluations))
     _show_translations(console, translators["attention"], test[:N_SHOWN])
     _draw(console, translators["attention"], test, folder / "attention.png")

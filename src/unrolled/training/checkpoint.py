@@ -51,6 +51,10 @@ HOLDS: storage.Holds = {r"pointer\.json": None, _NAME: _PARTS}
 """The content of the folder of checkpoints."""
 
 
+_ADDED = {"metrics_sha256", "improved_step", "threads", "seconds_one", "seconds_all"}
+"""Fields of the progress that older versions do not write."""
+
+
 @dataclass
 class Progress:
     """The progress of training; with the tensors, everything needed to resume exactly.
@@ -76,6 +80,9 @@ class Progress:
         n_without_improvement: number of scheduled evaluations since then.
         improved_step: step of that evaluation.
         n_reductions: number of reductions of the learning rate by the plateau schedule.
+        threads: number of threads that was chosen by measuring; 0 if none was.
+        seconds_one: seconds per token with one thread, in the last comparison.
+        seconds_all: the same with all threads.
     """
 
     step: int = 0
@@ -97,6 +104,9 @@ class Progress:
     n_without_improvement: int = 0
     improved_step: int = 0
     n_reductions: int = 0
+    threads: int = 0
+    seconds_one: float = 0.0
+    seconds_all: float = 0.0
 
     @property
     def last_epoch(self) -> int:
@@ -116,7 +126,7 @@ class Progress:
         for name, value in mapping.items():
             if name not in known or not _is_right(value, str(known[name])):
                 raise ValueError(f"'{str(name)[:40]}' is unknown or has a wrong value")
-        if missing := known.keys() - mapping.keys() - {"metrics_sha256", "improved_step"}:
+        if missing := known.keys() - mapping.keys() - _ADDED:
             raise ValueError(f"'{min(missing)}' is missing")
         if not all(0 <= mapping[name] < _MOST for name in ("seconds", "update_seconds")):
             raise ValueError("a time is below 0, or too large")

@@ -4,7 +4,8 @@
         print(event)
 
 The code that reads the events decides when to stop: closing the generator saves a checkpoint from which
-`resume=True` continues bit for bit as if training had not been interrupted.
+`resume=True` continues bit for bit as if training had not been interrupted. By default, the number of
+threads is chosen while it trains; then this holds as far as the same is chosen (`training/threads.py`).
 """
 
 from __future__ import annotations
@@ -264,6 +265,8 @@ def _events(
         except GeneratorExit:
             trainer.save()
             raise
+        finally:
+            trainer.release_threads()
 
 
 def _when_it_ends(trainer: Trainer) -> str:

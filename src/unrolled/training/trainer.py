@@ -37,6 +37,7 @@ from unrolled.training.optimizer import (
 )
 from unrolled.training.recipe import Recipe
 from unrolled.training.schedule import learning_rate
+from unrolled.training.threads import ThreadChoice, use
 
 
 class Trainer:
@@ -76,7 +77,8 @@ class Trainer:
         self.precision = autocast(self.config, self.device)
         self.inspector = Inspector(0, settings_of(recipe))
         if self.config.threads:
-            torch.set_num_threads(self.config.threads)
+            use(self.config.threads)
+        self._most_threads = torch.get_num_threads()
         self.randomness = Randomness(recipe.seed, self.device)
         with self.randomness.drawn():
             self.model = task.build(recipe.model, loader.tokenizers).to(self.device)
@@ -240,8 +242,9 @@ class Trainer:
         Raises:
             NonFiniteError: the loss or the gradient is not finite; the weights are unchanged.
         """
-        began = time.perf_counter()
         progress, config = self.progress, self.config
+        n_threads = self._begin_update()
+        began = time.perf_counter()
         share = max((share for share, _ in self.limits().values()), default=0.0)
         rate = learning_rate(config, progress.step + 1, share, progress.n_reductions)
         thaw(self.model, progress.step, progress.epoch - 1)
@@ -273,6 +276,7 @@ class Trainer:
         progress.grad_norm, progress.learning_rate = norm, rate
         seconds = time.perf_counter() - began
         progress.update_seconds += seconds
+        self._end_update(n_threads, n_tokens, seconds)
         mean = total / max(1, n_targets)
         self.inspector.note(seconds, mean)
         state = (self.model, self.loader, progress.step, mean, rate, norm)
@@ -415,6 +419,31 @@ class Trainer:
         self._seconds_before = progress.seconds
         self.carried = self.loader.start(self.model)
         self._saved = self._stamp() if is_saved else None
+        self._threads = None
+        if not self.config.threads and self.device.type == "cpu":
+            self._threads = ThreadChoice(
+                self._most_threads, progress.threads, progress.seconds_one, progress.seconds_all
+            )
+
+    def release_threads(self) -> None:
+        """Let torch use as many threads as before, if their number was chosen here."""
+        if self._threads is not None:
+            use(self._most_threads)
+
+    def _begin_update(self) -> int:
+        """Let torch use the threads that are chosen for the next update; returns their number."""
+        if self._threads is not None:
+            use(self._threads.number(self.progress.step))
+        return torch.get_num_threads()
+
+    def _end_update(self, n_threads: int, n_tokens: int, seconds: float) -> None:
+        choice, progress = self._threads, self.progress
+        if choice is None:
+            return
+        choice.note(progress.step - 1, n_threads, n_tokens, seconds)
+        progress.threads = choice.chosen
+        progress.seconds_one, progress.seconds_all = choice.seconds_one, choice.seconds_all
+        use(choice.chosen)
 
     def _stamp(self) -> tuple[int, ...]:
         progress = self.progress
