@@ -95,11 +95,11 @@ def _measure(command: list[str], folder: Path, options: list[str]) -> None:
     done = subprocess.run(["./steps"], cwd=folder, check=True, capture_output=True, text=True)
     n_bytes = int(size.stdout.splitlines()[1].split()[0])
     usage = folder / "library.su"
-    stack = (
+    frame = (
         max((int(line.split("\t")[1]) for line in usage.open()), default=0) if usage.exists() else 0
     )
     print(
-        f"  {' '.join(options)}: {n_bytes:,} bytes of code and constants, {stack:,} of the largest stack "
+        f"  {' '.join(options)}: {n_bytes:,} bytes of code and constants, {frame:,} of the largest stack "
         f"frame, {done.stdout.split()[0]} µs"
     )
 
