@@ -1,17 +1,19 @@
-"""Runs beside their exports: size, time and score of the run, of ONNX graphs and of C code.
+"""Runs beside their exports: size, time and score of the run, of ONNX graphs, of pages and of C code.
 
     python benchmarks/exports.py RUN [RUN …]
 
-A row for each form and precision: bytes (of the weights of the run, of all graphs, of code and
-constants in C), microseconds of processor time for a text of the validation part, one at a time (of a
-language model for a token that is read and scored), and its score. Graphs run in `infer.py`, and
-C is compiled with -O2. Times are medians; those of the forms alternate.
+A row for each form and precision: bytes (of the weights of the run, of all graphs, of the page, of code
+and constants in C), microseconds of processor time for a text of the validation part, one at a time (of a
+language model for a token that is read and scored), and its score. Graphs run in `infer.py`, pages in
+Node.js, and C is compiled with -O2. Times are medians; those of the forms alternate. What cannot be
+exported in a form is named instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import resource
 import statistics
 import subprocess
@@ -24,11 +26,31 @@ from pathlib import Path
 from typing import Any
 
 import unrolled
+import unrolled.exports.page
 from unrolled.exports.c import compiler, export_c
 from unrolled.exports.inputs import inputs_for
+from unrolled.exports.page import engine
 from unrolled.tasks.kind import LANGUAGE_MODEL
 
-_N_TEXTS, _N_ROUNDS, _REPEATED = 30, 7, 40
+_N_TEXTS, _N_ROUNDS, _REPEATED = 30, 3, 20
+
+_IN_NODE = """
+const fs = require("fs"), vm = require("vm"), html = fs.readFileSync(process.argv[1], "utf-8");
+const script = html.match(/<script>([^]*)<\\/script>/)[1];
+const { opened } = vm.runInThisContext(`(function () {${script}\\nreturn { opened };})`)();
+const part = (name) => html.match(new RegExp(`<template id="${name}">([^]*?)</template>`))[1];
+opened(part).then(({ model }) => {
+  const inputs = JSON.parse(fs.readFileSync(0, "utf-8"));
+  const answer = (text) => (model.score ? model.score(text) : model.predict(text));
+  const seconds = [0, 1, 2, 3].map(() => {
+    const before = process.cpuUsage();
+    inputs.forEach(answer);
+    const { user, system } = process.cpuUsage(before);
+    return (user + system) / 1e6;
+  });
+  process.stdout.write(String(Math.min(...seconds)));
+});
+"""
 
 
 @dataclass
@@ -97,6 +119,29 @@ def _program(folder: Path) -> Any:
     return module.Model(folder)
 
 
+def pages(predictor: Any, folder: Path) -> Iterator[Form]:
+    """Pages in each precision."""
+    node = engine.find()
+    assert node is not None, "there is no Node.js"
+    for precision in ("float32", "int8"):
+        path = folder / f"{precision}.html"
+        made = unrolled.exports.page.export_page(predictor, path, precision)
+        answer = _in_node([node, "-e", _IN_NODE, str(path)])
+        yield Form(f"page {precision}", made.n_bytes, answer, _scores(made.agreement.scores))
+
+
+def _in_node(command: list[str]) -> Callable[[Sequence[Any]], float]:
+    """Processor time of the script of a page for texts, the least of four times."""
+
+    def run(texts: Sequence[Any]) -> float:
+        done = subprocess.run(
+            command, input=json.dumps(texts).encode(), check=True, capture_output=True
+        )
+        return float(done.stdout)
+
+    return run
+
+
 def code(predictor: Any, folder: Path) -> Iterator[Form]:
     """C code in each precision."""
     command = compiler.find()
@@ -138,7 +183,7 @@ def _scores(scores: Any) -> str:
     )
 
 
-_SHOWN = ("accuracy", "f1", "macro_f1", "perplexity", "bits_per_character")
+_SHOWN = ("accuracy", "f1", "perplexity", "bleu")
 
 
 def measure(run: Path, folder: Path) -> None:
@@ -149,7 +194,12 @@ def measure(run: Path, folder: Path) -> None:
     if predictor.task.kind is LANGUAGE_MODEL:
         texts = [text.replace("\n", " ") for text in texts]
         n = sum(map(len, predictor.tokenizers["text"].encode_batch(texts)))
-    forms = [native(run, predictor), *graphs(run, predictor, folder), *code(predictor, folder)]
+    forms = [native(run, predictor)]
+    for made in (graphs(run, predictor, folder), pages(predictor, folder), code(predictor, folder)):
+        try:
+            forms += made
+        except unrolled.UnrolledError as error:
+            print(f"{run}: {error}")
     times: list[list[float]] = [[] for _ in forms]
     for _ in range(_N_ROUNDS):
         for each, form in zip(times, forms, strict=True):

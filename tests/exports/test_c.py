@@ -27,6 +27,7 @@ from unrolled.errors import ConfigError, RunError
 from unrolled.exports.c import compiler, export_c, literals
 from unrolled.exports.c.network import Array
 from unrolled.exports.c.reading import read_arrays
+from unrolled.exports.page import engine, export_page
 from unrolled.predictors.load import load
 
 OLD = Path(__file__).parents[1] / "old_files"
@@ -113,6 +114,7 @@ def test_an_old_run_compiles_without_warnings(
         ("float32", {"cell": "lstm", "n_layers": 3, "tied": True}),
         ("int8", {"cell": "lstm", "n_layers": 2, "tied": True}),
         ("float32", {"cell": "gru", "n_layers": 2, "embedding": "one_hot"}),
+        ("int8", {"cell": "gru", "n_layers": 2}),
         ("int8", {"cell": "lstm", "embedding": "one_hot"}),
     ],
     ids=str,
@@ -234,6 +236,28 @@ def test_generation_follows_the_same_random_numbers(tmp_path: Path) -> None:
         assert found == own + "\n" * (not own.endswith("\n"))
 
 
+@needs_compiler
+@pytest.mark.skipif(engine.find() is None, reason="Node.js is not installed")
+def test_code_and_page_of_a_run_give_the_same_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unrolled.exports.inputs._N_MADE", 6)
+    monkeypatch.setattr("unrolled.exports.page.export._N_STORED", 2)
+    predictor = language_model(tmp_path, cell="gru", data={"documents": "file"})
+    export_c(predictor, tmp_path / "c", "int8")
+    export_page(predictor, tmp_path / "page.html", "int8")
+    given = ["The cafe", "isn't open; don't", "Ann's at the U.S. office (10:"]
+    node = engine.find()
+    assert node is not None
+    answers, _ = engine.answers_of(node, tmp_path / "page.html", given)
+    for text, answer in zip(given, answers, strict=True):
+        options = ("generate", "--temperature", "0", "--max-tokens", "40")
+        assert run_c(tmp_path / "c", text, *options).removesuffix("\n") == answer["text"]
+        scored = run_c(tmp_path / "c", text, "score")
+        perplexity = 2 ** (sum(answer["bits"]) / len(answer["bits"]))
+        assert f"perplexity per token {perplexity:,.2f}\n" in scored
+
+
 # Refusals
 
 
@@ -252,17 +276,20 @@ def planted(path: Path, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 MISTAKES = [
-    ("language_model.h", "model_product(W, size + j,", "model_product(W, 2 * size + j,", "gru"),
-    ("language_model.h", "+ r * model_product(U", "+ model_product(U", "gru"),
-    ("language_model.h", "(1.0f - z) * n + z * h[j]", "z * n + (1.0f - z) * h[j]", "gru"),
-    ("language_model.h", "f * c[j] + i * g", "i * c[j] + f * g", "lstm"),
-    ("language_model.h", "o * tanhf(c[j])", "o * c[j]", "lstm"),
+    ("language_model.h", "u[MODEL_AT_ONCE + j]", "u[2 * MODEL_AT_ONCE + j]", "gru"),
+    ("language_model.h", "+ r * v[2", "+ v[2", "gru"),
+    ("language_model.h", "(1.0f - z) * n + z * next", "z * n + (1.0f - z) * next", "gru"),
+    ("language_model.h", "f * cells[j] + i * g", "i * cells[j] + f * g", "lstm"),
+    ("language_model.h", "o * model_tanh(cells[j])", "o * cells[j]", "lstm"),
     ("language_model.h", "model_step(state, MODEL_END);", "", "lstm"),
+    ("language_model.h", "i < matrix->width; i++, w +=", "i < 0; i++, w +=", "lstm"),
+    ("language_model.h", "first < layer->size; first +=", "first < layer->size - 8; first +=", "lstm"),
+    ("language_model.h", "(n + 127) << 23", "(n + 126) << 23", "rnn"),
     ("language_model.h", "sum > 0 ? sum : 0", "sum", "rnn_relu"),
     ("language_model.c", "(value >= lowest", "(value > lowest", "rnn"),
     ("text.h", "normal[place] = normal[place - 1];", "", "rnn"),
     ("text.h", "? (int32_t)text_point_ids[low]", "? 4 + (int32_t)low", "rnn"),
-    ("weights.h", "= { /* 44 x 7 */\n", "= { /* 44 x 7 */\n 0.25f + ", "lstm"),
+    ("weights.h", "= { /* 2 x 7 x 32 */\n", "= { /* 2 x 7 x 32 */\n 0.25f + ", "lstm"),
 ]  # fmt: skip
 
 

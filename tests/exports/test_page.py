@@ -305,7 +305,7 @@ def completed(file: Path, texts: list[str]) -> list[list[tuple[str, float]]]:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ("bytes", "a page holds at most 0 MB.*use --precision int8, or export with --onnx"),
+        ("bytes", "a page holds at most 0 MB.*whenever it is opened; export with --onnx"),
         ("bpe", "text.kind is 'bpe'.*export with --onnx, or train with"),
         ("name", "give a name ending in .html"),
         ("taken", "exists and is not a page of Unrolled; choose another file"),
@@ -332,6 +332,13 @@ def test_what_is_refused(change: str, problem: str, tmp_path: Path, monkeypatch:
     with pytest.raises((ConfigError, RunError), match=problem):
         export_page(small, file, precision)  # type: ignore[arg-type]
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_int8_is_advised_only_where_it_is_small_enough() -> None:
+    with pytest.raises(ConfigError, match="use --precision int8, or export with --onnx"):
+        page_export._check_size(250 << 20, "float32")
+    with pytest.raises(ConfigError, match=r"the weights take 315 MB.*opened; export with --onnx"):
+        page_export._check_size(300 << 20, "float32")
 
 
 def test_the_command_line_takes_one_form(capsys: pytest.CaptureFixture[str]) -> None:

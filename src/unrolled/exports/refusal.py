@@ -46,7 +46,10 @@ def check_run(predictor: Any, form: Literal["ONNX", "C", "page"]) -> None:
     if predictor.folder is not None and not averages:
         check_single(predictor.folder, "an export of this task or form holds")
     if form != "ONNX":
-        check_forward(predictor.recipe.model, _HOLDS[form])
+        try:
+            check_forward(predictor.recipe.model, _HOLDS[form])
+        except ConfigError as error:
+            raise ConfigError(f"{error}; export with --onnx") from None
 
 
 def check_settings(predictor: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.exports.c import literals
-from unrolled.exports.c.network import CELLS, LANES, Builder, Precision
+from unrolled.exports.c.network import CELLS, Builder, Precision
 from unrolled.exports.c.plan import Plan, sizes_of
 from unrolled.exports.c.vocabulary import text_of
 from unrolled.quoting import escape_breaks
@@ -38,7 +38,7 @@ def plan(predictor: Any, precision: Precision) -> Plan:
     config, data = predictor.recipe.model, predictor.recipe.data
     text = text_of(tokenizer)
     model = copy.deepcopy(predictor.model)
-    builder = Builder(precision)
+    builder = Builder(precision, CELLS[config.cell])
     if labels.shares:
         builder.array("known", _known(predictor.model, tokenizer))
         builder.array("shares", np.array(labels.shares, np.float32))
@@ -72,9 +72,8 @@ def plan(predictor: Any, precision: Precision) -> Plan:
             "shares": bool(labels.shares),
             "embeds": True,
             "scaled": "",
-            "cell": CELLS[config.cell],
-            "lanes": LANES[precision],
-            "widest": builder.widest,
+            "tied": False,
+            **builder.facts,
         },
         about=f"It chooses among {count_of(len(labels), 'label')} of a text: "
         f"{sizes_of(config.cell, sizes, both=n_directions > 1)}, pooling by {config.pooling}.",
@@ -84,7 +83,7 @@ def plan(predictor: Any, precision: Precision) -> Plan:
 
 def build(builder: Builder, model: Classifier) -> list[tuple[Any, ...]]:
     """Add the arrays of a model; return the layers of its encoder."""
-    builder.named("embedding", model.embedding.weight)
+    builder.table("embedding", model.embedding.weight)
     depths = builder.encoder("l", model.encoder)
     if (attentive := model.pooling.attentive) is not None:
         builder.named("attention", attentive.weight, attentive.bias)

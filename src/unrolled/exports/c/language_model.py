@@ -8,7 +8,7 @@ from typing import Any
 from unrolled.decoding.word_completion import in_word
 from unrolled.errors import ConfigError
 from unrolled.exports.c import literals
-from unrolled.exports.c.network import CELLS, LANES, Builder, Precision
+from unrolled.exports.c.network import CELLS, Builder, Precision
 from unrolled.exports.c.plan import Plan, sizes_of
 from unrolled.exports.c.vocabulary import Table, Text, text_of
 from unrolled.layers.head import SoftmaxHead
@@ -62,9 +62,8 @@ def plan(predictor: Any, precision: Precision) -> Plan:
             "scaled": f"{literals.one(model._scale)}" if config.tied else "",
             "border": literals.string(border),
             "restarts": int(data.restart),
-            "cell": CELLS[config.cell],
-            "lanes": LANES[precision],
-            "widest": builder.widest,
+            "tied": config.tied,
+            **builder.facts,
         },
         about=f"It reads characters, of which it knows {len(tokenizer) - len(SPECIALS):,}, and says "
         f"which one comes next: {sizes_of(config.cell, [layer.size for layer in builder.layers])}.",
@@ -74,12 +73,12 @@ def plan(predictor: Any, precision: Precision) -> Plan:
 
 def build(model: LanguageModel, precision: Precision) -> Builder:
     """The arrays of a model; with int8, its weights are rounded."""
-    builder = Builder(precision)
+    builder = Builder(precision, CELLS[model.config.cell])
     embedding, head = model.embedding, model.head
     assert isinstance(head, SoftmaxHead)
     table = None
     if embedding is not None:
-        table = builder.named("embedding", embedding.weight)
+        table = builder.table("embedding", embedding.weight, tied=model.config.tied)
     for depth, layer in enumerate(model.layers.layers):
         recurrent: Any = layer
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")

@@ -1,11 +1,14 @@
 """The weights of a model as arrays of C: in float32, or as integers of 8 bits with a scale for each row.
 
+Matrices that are multiplied are stored in blocks of rows; see `Blocks`.
+
 A network is built on a copy of the model. With int8, each weight of the copy is replaced by its rounded
 value, so the copy computes what the C code computes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -22,11 +25,12 @@ from unrolled.ops.types import Weights
 
 Precision = Literal["float32", "int8"]
 
-LANES = {"float32": 8, "int8": 16}
-"""Partial sums of a product, by precision, which compilers keep in two or four registers of 16 bytes.
+ROWS_AT_ONCE = {"float32": 8, "int8": 16}
+"""Rows of a matrix that are multiplied at once, by precision.
 
-16 integers of 8 bits fill one register and are converted together; with 8, GCC 12 converts each by
-itself, which takes 2.2 times as long. In float32, more than 8 sums are not faster.
+Their weights lie one column after another, so that compilers compute several rows with one instruction,
+and no sum changes its order. 16 integers of 8 bits fill a register and are converted together; with 8,
+GCC 12 converts each by itself, which takes more than twice as long.
 """
 
 _LARGEST = 127
@@ -67,6 +71,51 @@ class Array:
 
 
 @dataclass(frozen=True)
+class Blocks:
+    """How the rows of a matrix are stored: in blocks, each with some units of all gates.
+
+    Args:
+        gates: number of gates; 1 for a matrix without them.
+        units: units of a block. Missing ones of the last block are zeros.
+    """
+
+    gates: int
+    units: int
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of a block."""
+        return self.gates * self.units
+
+    def ordered(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows, or numbers of rows, in the order of the blocks.
+
+        >>> Blocks(2, 2).ordered(np.array([1, 2, 3, 4, 5, 6])).tolist()
+        [1, 2, 4, 5, 3, 0, 6, 0]
+        """
+        gates = np.split(rows, self.gates)
+        missing = -len(gates[0]) % self.units
+        padding = [(0, missing), *[(0, 0)] * (rows.ndim - 1)]
+        split = [np.pad(gate, padding).reshape(-1, self.units, *rows.shape[1:]) for gate in gates]
+        return np.stack(split, 1).reshape(-1, *rows.shape[1:])
+
+    def restored(self, ordered: NDArray[Any], n_rows: int) -> NDArray[Any]:
+        """The first `n_rows` rows in their own order.
+
+        >>> Blocks(2, 2).restored(np.array([1, 2, 4, 5, 3, 0, 6, 0]), 6).tolist()
+        [1, 2, 3, 4, 5, 6]
+        """
+        gates = ordered.reshape(-1, self.gates, self.units, *ordered.shape[1:]).swapaxes(0, 1)
+        gates = gates.reshape(self.gates, -1, *ordered.shape[1:])[:, : n_rows // self.gates]
+        return gates.reshape(n_rows, *ordered.shape[1:])
+
+    def by_columns(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """The weights `[R, C]` of a matrix as they are stored: `[blocks, C, rows of a block]`."""
+        ordered = self.ordered(rows).reshape(-1, self.n_rows, rows.shape[1])
+        return np.ascontiguousarray(ordered.swapaxes(1, 2))
+
+
+@dataclass(frozen=True)
 class Matrix:
     """A matrix of the network, of which only the arrays are kept.
 
@@ -76,6 +125,7 @@ class Matrix:
         scale: name of the array of scales; "" without one.
         bias: name of the array of biases; "NULL" without them.
         n_rows, width: its shape; one that is stored by columns has the width 1.
+        blocks: how its rows are stored; None for one row after another.
         n_columns: for a matrix that is stored by columns, the length of one; else 0.
     """
 
@@ -85,6 +135,7 @@ class Matrix:
     bias: str
     n_rows: int
     width: int
+    blocks: Blocks | None = None
     n_columns: int = 0
 
     @property
@@ -115,15 +166,46 @@ class Layer:
     input_size: int
 
 
+@dataclass(frozen=True)
+class CellText:
+    """What the templates need to know of a cell.
+
+    Args:
+        name: its name in recipes.
+        gates: its gates, in the order of the rows of a weight.
+        n_gates: their number.
+        at_once: by precision, units that are computed at once. Their rows fill up to 12 registers of 4
+            numbers, and with int8 whole registers of 16 integers.
+        function: for a cell without gates, its non-linearity in C.
+    """
+
+    name: str
+    gates: str
+    n_gates: int
+    at_once: Mapping[str, int]
+    function: str = ""
+
+
+CELLS = {
+    "rnn": CellText("rnn", "the units", 1, {"float32": 16, "int8": 16}, "tanh"),
+    "rnn_relu": CellText("rnn_relu", "the units", 1, {"float32": 16, "int8": 16}, "relu"),
+    "gru": CellText("gru", "the gates r, z and n", 3, {"float32": 8, "int8": 16}),
+    "lstm": CellText("lstm", "the gates i, f, g and o", 4, {"float32": 8, "int8": 8}),
+}
+"""The cells that can be written in C."""
+
+
 @dataclass
 class Builder:
     """Collects the arrays of a network.
 
     Args:
         precision: the precision of the weights of matrices; biases stay in float32.
+        cell: the cell of its layers.
     """
 
     precision: Precision
+    cell: CellText
     arrays: list[Array] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
     matrices: list[Matrix] = field(default_factory=list)
@@ -152,6 +234,7 @@ class Builder:
         weight: Tensor,
         bias: Tensor | None = None,
         *,
+        blocks: Blocks | None = None,
         by_columns: bool = False,
         shared: Matrix | None = None,
     ) -> Matrix:
@@ -161,45 +244,58 @@ class Builder:
             name: its name.
             weight: `[R, C]`.
             bias: `[R]`.
-            by_columns: whether to store the columns one after another.
+            blocks: how the rows are stored; None for a table, whose rows are only looked up.
+            by_columns: whether to store the columns one after another, each in the order of the blocks.
             shared: a matrix with the same weight, which is not stored again.
         """
         n_rows, width = weight.shape
+        order = (lambda rows: rows) if blocks is None else blocks.ordered
         bias_name = "NULL"
         if bias is not None:
-            bias_name = self.array(f"{name}_bias", _floats(bias))
+            bias_name = self.array(f"{name}_bias", order(_floats(bias)))
         if shared is not None:
-            return Matrix(name, shared.rows, shared.scale, bias_name, n_rows, width)
+            return Matrix(name, shared.rows, shared.scale, bias_name, n_rows, width, blocks)
         rows: NDArray[Any] = _floats(weight)
         scale_name = ""
         if self.precision == "int8":
             integers, scale = rounded(rows)
             weight.copy_(torch.from_numpy(integers.astype(np.float32) * scale[:, None]))
-            scale_name = self.array(f"{name}_scale", scale)
+            scale_name = self.array(f"{name}_scale", order(scale))
             rows = integers
-        stored = np.ascontiguousarray(rows.T) if by_columns else rows
-        stored_name = self.array(f"{name}_rows", stored)
         if by_columns:
-            return Matrix(name, stored_name, scale_name, bias_name, n_rows, 1, n_rows)
-        return Matrix(name, stored_name, scale_name, bias_name, n_rows, width)
+            columns = np.ascontiguousarray(order(rows).T)
+            stored = self.array(f"{name}_rows", columns)
+            return Matrix(name, stored, scale_name, bias_name, n_rows, 1, blocks, columns.shape[1])
+        content = rows if blocks is None else blocks.by_columns(rows)
+        stored = self.array(f"{name}_rows", content)
+        return Matrix(name, stored, scale_name, bias_name, n_rows, width, blocks)
 
     def layer(self, name: str, weights: Weights, *, by_columns: bool = False) -> Layer:
         """Add a recurrent layer in one direction."""
         assert weights.b_ih is not None
         assert weights.b_hh is not None
+        blocks = Blocks(self.cell.n_gates, self.cell.at_once[self.precision])
         layer = Layer(
             name,
-            self.matrix(f"{name}_ih", weights.w_ih, weights.b_ih, by_columns=by_columns),
-            self.matrix(f"{name}_hh", weights.w_hh, weights.b_hh),
+            self.matrix(
+                f"{name}_ih", weights.w_ih, weights.b_ih, blocks=blocks, by_columns=by_columns
+            ),
+            self.matrix(f"{name}_hh", weights.w_hh, weights.b_hh, blocks=blocks),
             weights.w_hh.shape[1],
             weights.w_ih.shape[1],
         )
         self.layers.append(layer)
         return layer
 
+    def table(self, name: str, weight: Tensor, *, tied: bool = False) -> Matrix:
+        """Add embeddings, which may be the weights of a matrix as well."""
+        matrix = self.matrix(name, weight, blocks=self.plain if tied else None)
+        self.matrices.append(matrix)
+        return matrix
+
     def named(self, name: str, weight: Tensor, bias: Tensor | None = None, **how: Any) -> Matrix:
-        """Add a matrix that the code refers to by its name."""
-        matrix = self.matrix(name, weight, bias, **how)
+        """Add a matrix that the code refers to by its name, and multiplies."""
+        matrix = self.matrix(name, weight, bias, blocks=self.plain, **how)
         self.matrices.append(matrix)
         return matrix
 
@@ -217,9 +313,21 @@ class Builder:
         return found
 
     @property
-    def widest(self) -> int:
-        """The number of units of the widest layer."""
-        return max(layer.size for layer in self.layers)
+    def plain(self) -> Blocks:
+        """How the rows of a matrix without gates are stored."""
+        return Blocks(1, ROWS_AT_ONCE[self.precision])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the templates need to know of the layers."""
+        at_once = self.cell.at_once[self.precision]
+        widest = max(layer.size for layer in self.layers)
+        return {
+            "cell": self.cell,
+            "at_once": at_once,
+            "rows_at_once": self.plain.n_rows,
+            "widest": -(-widest // at_once) * at_once,
+        }
 
     @property
     def n_bytes(self) -> int:
@@ -248,29 +356,3 @@ def rounded(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.flo
 
 def _floats(tensor: Tensor) -> NDArray[np.float32]:
     return tensor.detach().cpu().float().numpy().copy()
-
-
-@dataclass(frozen=True)
-class CellText:
-    """What the templates need to know of a cell.
-
-    Args:
-        name: its name in recipes.
-        gates: its gates, in the order of the rows of a weight.
-        function: for a cell without gates, the name of its non-linearity.
-        sigmoid: whether it has one.
-    """
-
-    name: str
-    gates: str
-    function: str = ""
-    sigmoid: bool = False
-
-
-CELLS = {
-    "rnn": CellText("rnn", "the units", "tanh"),
-    "rnn_relu": CellText("rnn_relu", "the units", "relu"),
-    "gru": CellText("gru", "the gates r, z and n", sigmoid=True),
-    "lstm": CellText("lstm", "the gates i, f, g and o", sigmoid=True),
-}
-"""The cells that can be written in C."""

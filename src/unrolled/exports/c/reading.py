@@ -45,6 +45,7 @@ class Network:
 
     def __init__(self, arrays: dict[str, NDArray[Any]], cell: str) -> None:
         self._arrays, self._cell = arrays, cell
+        self._restored: dict[str, NDArray[Any]] = {}
 
     def array(self, name: str) -> NDArray[Any]:
         """An array."""
@@ -52,21 +53,31 @@ class Network:
 
     def product(self, matrix: Matrix, x: Vector) -> Vector:
         """A matrix times a vector, and its biases."""
-        return self._finished(matrix, self._arrays[matrix.rows].astype(np.float32) @ x)
+        return self._finished(matrix, self._rows(matrix) @ x)
 
     def column(self, matrix: Matrix, place: int) -> Vector:
         """A column of a matrix that is stored by columns, and the biases."""
-        return self._finished(matrix, self._arrays[matrix.rows][place].astype(np.float32))
+        column = self._arrays[matrix.rows][place].astype(np.float32)
+        return self._finished(matrix, _in_order(matrix, column))
 
     def row(self, matrix: Matrix, place: int) -> Vector:
         """A row of a matrix."""
-        row: Vector = self._arrays[matrix.rows][place].astype(np.float32)
+        row: Vector = self._rows(matrix)[place].astype(np.float32)
         return row * self._arrays[matrix.scale][place] if matrix.scale else row
+
+    def _rows(self, matrix: Matrix) -> NDArray[Any]:
+        """The weights `[R, C]` of a matrix."""
+        if matrix.blocks is None:
+            return self._arrays[matrix.rows]
+        if matrix.name not in self._restored:
+            stored = self._arrays[matrix.rows].swapaxes(1, 2).reshape(-1, matrix.width)
+            self._restored[matrix.name] = _in_order(matrix, stored).astype(np.float32)
+        return self._restored[matrix.name]
 
     def _finished(self, matrix: Matrix, product: Vector) -> Vector:
         if matrix.scale:
-            product = product * self._arrays[matrix.scale]
-        return product + self._arrays[matrix.bias]
+            product = product * _in_order(matrix, self._arrays[matrix.scale])
+        return product + _in_order(matrix, self._arrays[matrix.bias])
 
     def zeros(self, layer: Layer) -> State:
         """The state before the first step."""
@@ -94,6 +105,13 @@ class Network:
             state = self.step(layer, self.product(layer.input, x), state)
             outputs.append(state[0])
         return outputs[::-1] if back else outputs
+
+
+def _in_order(matrix: Matrix, stored: NDArray[Any]) -> NDArray[Any]:
+    """What is stored in blocks, in the order of the rows."""
+    if matrix.blocks is None:
+        return stored
+    return matrix.blocks.restored(stored, matrix.n_rows)
 
 
 def _sigmoid(x: Vector) -> Vector:

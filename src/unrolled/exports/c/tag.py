@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.exports.c import literals
-from unrolled.exports.c.network import CELLS, LANES, Builder, Precision
+from unrolled.exports.c.network import CELLS, Builder, Precision
 from unrolled.exports.c.plan import Plan, sizes_of
 from unrolled.exports.c.vocabulary import letters, text_of
 from unrolled.layers.crf import LinearChainCRF
@@ -38,7 +38,7 @@ def plan(predictor: Any, precision: Precision) -> Plan:
     if char_size:
         text = text.with_tables(letters(predictor.tokenizers[CHARACTERS]))
     model = copy.deepcopy(predictor.model)
-    builder = Builder(precision)
+    builder = Builder(precision, CELLS[config.cell])
     depths = build(builder, model)
     n_directions = len(depths[0])
     width = max(config.embedding_size + 2 * char_size, config.hidden_size * n_directions)
@@ -69,9 +69,8 @@ def plan(predictor: Any, precision: Precision) -> Plan:
             "from_type": from_type,
             "embeds": True,
             "scaled": "",
-            "cell": CELLS[config.cell],
-            "lanes": LANES[precision],
-            "widest": builder.widest,
+            "tied": False,
+            **builder.facts,
         },
         about=f"It gives each word one of {count_of(len(labels), 'tag')}: "
         f"{sizes_of(config.cell, sizes, both=n_directions > 1)}{spelled}.",
@@ -81,9 +80,9 @@ def plan(predictor: Any, precision: Precision) -> Plan:
 
 def build(builder: Builder, model: Tagger) -> list[tuple[Any, ...]]:
     """Add the arrays of a model; return the layers of its encoder."""
-    builder.named("embedding", model.embedding.weight)
+    builder.table("embedding", model.embedding.weight)
     if model.spelling is not None:
-        builder.named("letters", model.spelling.embedding.weight)
+        builder.table("letters", model.spelling.embedding.weight)
         builder.encoder("spelling", model.spelling.encoder)
     depths = builder.encoder("l", model.encoder)
     builder.named("head", model.scorer.weight, model.scorer.bias)

@@ -186,7 +186,8 @@ def _check_completed(predictor: Any) -> None:
 
 def _check_size(n_bytes: int, precision: Precision) -> None:
     if n_bytes > MOST_BYTES:
-        smaller = "use --precision int8, or " if precision == "float32" else ""
+        fits = precision == "float32" and n_bytes <= 4 * MOST_BYTES
+        smaller = "use --precision int8, or " if fits else ""
         raise ConfigError(
             f"the weights take {n_bytes / 1e6:.0f} MB in {precision}, and a page holds at most "
             f"{MOST_BYTES / 1e6:.0f} MB, as a browser reads all of it whenever it is opened; "

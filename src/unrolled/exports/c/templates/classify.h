@@ -32,8 +32,6 @@
 #define MODEL_WIDTH {{ width }}     /* numbers of a row: an embedding, or the outputs of a layer */
 #define MODEL_OUTPUT {{ depths | length % 2 }}
 #define MODEL_UNITS {{ n_outputs }}     /* outputs of the last layer */
-#define MODEL_WIDEST {{ widest }}    /* units of the widest layer in one direction */
-#define MODEL_LANES {{ lanes }}      /* products that may be computed at once */
 
 static const char *const model_labels[MODEL_N_LABELS] = {
 {{ label_names }}
@@ -76,12 +74,13 @@ static inline void model_pool(float (*outputs)[MODEL_WIDTH], int n, float *poole
                 pooled[i] = outputs[t][i];
     }
 //% else
-    float weights[MODEL_LONGEST], largest = 0, total = 0;
+    float weights[MODEL_LONGEST], read[MODEL_UNITS], largest = 0, total = 0;
     int i, t;
     for (t = 0; t < n; t++) {
         weights[t] = 0;
+        model_product(&model_attention, MODEL_UNITS, outputs[t], read);
         for (i = 0; i < MODEL_UNITS; i++)
-            weights[t] += model_query[i] * tanhf(model_product(&model_attention, i, outputs[t]));
+            weights[t] += model_query[i] * tanhf(read[i]);
         if (t == 0 || weights[t] > largest)
             largest = weights[t];
     }
@@ -119,8 +118,7 @@ static inline void model_predict(struct model_state *state, const int32_t *token
         model_embed(&model_embedding, tokens[t], state->rows[0][t]);
     model_read_all(state, n);
     model_pool(state->rows[MODEL_OUTPUT], n, pooled);
-    for (i = 0; i < MODEL_N_LABELS; i++)
-        probabilities[i] = model_product(&model_head, i, pooled);
+    model_product(&model_head, MODEL_N_LABELS, pooled, probabilities);
 //% if several
     for (i = 0; i < MODEL_N_LABELS; i++)
         probabilities[i] = 1.0f / (1.0f + expf(-probabilities[i]));

@@ -26,8 +26,6 @@
 //% if scaled
 #define MODEL_EMBEDDING_SCALE {{ scaled }}
 //% endif
-#define MODEL_WIDEST {{ widest }} /* units of the widest layer */
-#define MODEL_LANES {{ lanes }}   /* products that may be computed at once */
 #define MODEL_END 3     /* the token between documents */
 #define MODEL_BORDER {{ border }} /* what stands between documents in a text; "" for nothing */
 #define MODEL_RESTARTS {{ restarts }} /* whether each document begins with a state of zeros */
@@ -83,8 +81,7 @@ static inline void model_log_probs(const struct model_state *state, float *log_p
     float largest;
     double total = 0;
     int i;
-    for (i = 0; i < MODEL_N_TOKENS; i++)
-        log_probs[i] = model_product(&model_head, i, state->h{{ layers | length - 1 }});
+    model_product(&model_head, MODEL_N_TOKENS, state->h{{ layers | length - 1 }}, log_probs);
     largest = log_probs[0];
     for (i = 1; i < MODEL_N_TOKENS; i++)
         if (log_probs[i] > largest)

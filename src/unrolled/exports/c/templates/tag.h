@@ -29,8 +29,6 @@
 #define MODEL_MOST_LETTERS {{ most_letters }} /* letters of a word that are read */
 #define MODEL_WIDTH {{ width }} /* numbers of a row: an embedding, or the outputs of a layer */
 #define MODEL_OUTPUT {{ depths | length % 2 }}
-#define MODEL_WIDEST {{ widest }} /* units of the widest layer in one direction */
-#define MODEL_LANES {{ lanes }} /* products that may be computed at once */
 
 static const char *const model_tags[MODEL_N_TAGS] = {
 {{ label_names }}
@@ -53,11 +51,10 @@ struct model_state {
 /* Read the words that were added, and compute the score of each tag. */
 static inline void model_read_piece(struct model_state *state)
 {
-    int t, tag;
+    int t;
     model_read_all(state, state->n_rows);
     for (t = 0; t < state->n_rows; t++, state->n_scores++)
-        for (tag = 0; tag < MODEL_N_TAGS; tag++)
-            state->scores[state->n_scores][tag] = model_product(&model_head, tag, state->rows[MODEL_OUTPUT][t]);
+        model_product(&model_head, MODEL_N_TAGS, state->rows[MODEL_OUTPUT][t], state->scores[state->n_scores]);
     state->n_rows = 0;
 }
 
