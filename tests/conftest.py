@@ -149,8 +149,10 @@ def _threads(number: int) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _threads_are_not_chosen_by_time() -> Iterator[None]:
     """Trainings must repeat to the last bit here, so that one thread and all are not compared."""
+    from unrolled.training import threads, trainer
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unrolled.training.threads.FIRST", 10**9)
+        patch.setattr(trainer, "ThreadChoice", lambda *_: threads.ThreadChoice(most=1))
         yield
 
 

@@ -32,7 +32,7 @@ Rate = Callable[[int, int], float]
 
 @pytest.fixture(autouse=True)
 def _threads_of_a_small_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(threads, "FIRST", 2)
+    monkeypatch.setattr("unrolled.training.trainer.ThreadChoice", ThreadChoice)
     before = torch.get_num_threads()
     torch.set_num_threads(MOST)
     yield
