@@ -27,7 +27,6 @@ from unrolled.errors import ConfigError, RunError
 from unrolled.exports.c import compiler, export_c, literals
 from unrolled.exports.c.network import Array
 from unrolled.exports.c.reading import read_arrays
-from unrolled.exports.page import engine, export_page
 from unrolled.predictors.load import load
 
 OLD = Path(__file__).parents[1] / "old_files"
@@ -234,28 +233,6 @@ def test_generation_follows_the_same_random_numbers(tmp_path: Path) -> None:
         own = predictor.generate("The caf", **{"temperature": 0.8, "max_tokens": 200} | options)
         found = run_c(tmp_path / "out", "The caf\n", "generate", *arguments)
         assert found == own + "\n" * (not own.endswith("\n"))
-
-
-@needs_compiler
-@pytest.mark.skipif(engine.find() is None, reason="Node.js is not installed")
-def test_code_and_page_of_a_run_give_the_same_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("unrolled.exports.inputs._N_MADE", 6)
-    monkeypatch.setattr("unrolled.exports.page.export._N_STORED", 2)
-    predictor = language_model(tmp_path, cell="gru", data={"documents": "file"})
-    export_c(predictor, tmp_path / "c", "int8")
-    export_page(predictor, tmp_path / "page.html", "int8")
-    given = ["The cafe", "isn't open; don't", "Ann's at the U.S. office (10:"]
-    node = engine.find()
-    assert node is not None
-    answers, _ = engine.answers_of(node, tmp_path / "page.html", given)
-    for text, answer in zip(given, answers, strict=True):
-        options = ("generate", "--temperature", "0", "--max-tokens", "40")
-        assert run_c(tmp_path / "c", text, *options).removesuffix("\n") == answer["text"]
-        scored = run_c(tmp_path / "c", text, "score")
-        perplexity = 2 ** (sum(answer["bits"]) / len(answer["bits"]))
-        assert f"perplexity per token {perplexity:,.2f}\n" in scored
 
 
 # Refusals
