@@ -201,7 +201,8 @@ def _word_by_word(config: Any, weights: Weights, E: int) -> tuple[Encode, int, i
 def _aligned(config: Any, weights: Weights, E: int) -> tuple[Encode, int, int]:
     H, starts = config.hidden_size, _starts(config, weights, 2)
     reader, composition = (
-        _reader(config, weights, name, size, 2) for name, size in (("reader", E), ("composition", H))
+        _reader(config, weights, name, size, 2)
+        for name, size in (("reader", E), ("composition", H))
     )
     weight, bias = linear(weights.of("projection"), H, 8 * H)
 
