@@ -51,9 +51,9 @@ def simulated(choice: ThreadChoice, rate: Rate, n_updates: int) -> tuple[list[in
 
 
 @pytest.mark.parametrize(
-    ("gain", "chosen"), [(1.8, 4), (1.06, 4), (1.04, 1), (1.0, 1), (0.2, 1), (0.9, 1)]
+    ("gain", "chosen"), [(1.8, 4), (1.06, 4), (1.0, 4), (0.9, 4), (0.85, 4), (0.82, 1), (0.2, 1)]
 )
-def test_all_threads_are_chosen_if_they_gain_enough(gain: float, chosen: int):
+def test_one_thread_is_chosen_if_all_are_clearly_slower(gain: float, chosen: int):
     choice = ThreadChoice(most=4)
     numbers, _ = simulated(choice, lambda _, n: 1000 * (gain if n == 4 else 1), 1000)
     assert choice.chosen == chosen
@@ -61,13 +61,13 @@ def test_all_threads_are_chosen_if_they_gain_enough(gain: float, chosen: int):
     assert numbers.count(chosen) > 980
 
 
-@pytest.mark.parametrize("slower", [1.05, 1.5, 2, 5, 9])
+@pytest.mark.parametrize("slower", [1.05, 1.19, 1.5, 2, 5, 9])
 @pytest.mark.parametrize("n_updates", [300, 1000, 5000])
-def test_a_busy_machine_costs_less_than_a_tenth(slower: float, n_updates: int):
+def test_a_busy_machine_costs_less_than_a_fifth(slower: float, n_updates: int):
     _, seconds = simulated(
         ThreadChoice(most=8), lambda _, n: 1000 / (slower if n == 8 else 1), n_updates
     )
-    assert seconds / n_updates <= 1.1
+    assert seconds / n_updates <= 1.2
 
 
 def test_the_choice_follows_the_load():
@@ -81,14 +81,12 @@ def test_the_choice_follows_the_load():
     assert set(numbers[2410:2600]) == {2}
 
 
-def test_a_slow_update_in_a_comparison_does_not_decide():
-    hiccup = 403
-
+@pytest.mark.parametrize("hiccup", range(400, 406))
+def test_a_slow_update_in_a_comparison_does_not_decide(hiccup: int):
     def rate(update: int, n: int) -> float:
-        return 1000 * (1.8 if n == 2 else 1) / (3 if update == hiccup else 1)
+        return 1000 * (1.8 if n == 2 else 1) / (30 if update == hiccup else 1)
 
     numbers, _ = simulated(ThreadChoice(most=2), rate, 600)
-    assert numbers[hiccup] == 2
     assert set(numbers[406:600]) == {2}
 
 
@@ -97,14 +95,14 @@ def test_moments_of_comparison_depend_on_the_update_alone():
     again, _ = simulated(ThreadChoice(most=2), lambda _, n: 70 * n**0.5, 1000)
     assert fast == again
     assert [update for update, n in enumerate(fast) if n == 1] == [
-        0, 1, 3, 5, 7, *(start + place for start in (200, 400, 600, 800) for place in (0, 2, 4))
+        start + place for start in (2, 200, 400, 600, 800) for place in (0, 2, 4)
     ]  # fmt: skip
 
 
 def test_a_resumed_run_goes_on_with_the_number_that_was_chosen():
     assert ThreadChoice(most=4, chosen=4).number(50) == 4
     assert ThreadChoice(most=4, chosen=1).number(50) == 1
-    assert ThreadChoice(most=4, chosen=3).number(50) == 1  # of another machine
+    assert ThreadChoice(most=4, chosen=3).number(50) == 4  # of another machine
     assert ThreadChoice(most=1, chosen=4).number(2) == 1
 
 
@@ -137,11 +135,11 @@ def test_training_uses_the_faster_number_and_leaves_the_setting_of_torch(
     recipe = recipe_for(data, max_steps=20, patience=0)
     machine = Machine(monkeypatch, lambda _, n: 1000 * n)
     train(recipe, tmp_path / "fast", task=COUNTING)
-    assert machine.numbers == [1, 1, 2, 1, 2, 1, 2, 1, *[2] * 12]
+    assert machine.numbers == [2, 2, 1, *[2] * 17]  # twice the time is clear
     assert checkpoint.load_checkpoint(tmp_path / "fast").progress.threads == 2
     machine = Machine(monkeypatch, lambda _, n: 1000 / n)
     train(recipe, tmp_path / "busy", task=COUNTING)
-    assert machine.numbers == [1, 1, 2, *[1] * 17]  # twice the time is clear
+    assert machine.numbers == [2, 2, 1, 2, 1, 2, 1, 2, *[1] * 12]
     assert checkpoint.load_checkpoint(tmp_path / "busy").progress.threads == 1
     assert torch.get_num_threads() == MOST
     events = fit(recipe, tmp_path / "closed", task=COUNTING)

@@ -1,9 +1,10 @@
-"""The number of threads of an update: one or all, whichever trains more tokens per second here and now.
+"""The number of threads of an update: all of them, or one where several only wait for each other.
 
 Other programs decide which is faster: on an idle machine all threads are, on a busy one a single thread
 can be several times as fast, because it waits for no other. So the two are compared in the first updates,
-and again from time to time. When they are compared depends on the number of the update alone; the result
-of the comparison depends on time, and changes sums in their last bits.
+and again from time to time. When they are compared depends on the number of the update alone. The result
+of the comparison depends on time, and changes sums in their last bits, so it takes a clear difference, in
+all updates of a comparison, to leave the number with which a run can be repeated.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ EVERY = 200
 ROUNDS = 3
 """Updates of a comparison with each of the two numbers of threads, in turn."""
 
-LEAST_GAIN = 1.05
-"""How many times as fast several threads must be to be used; a smaller gain is not worth another core."""
+MOST_LOSS = 1.2
+"""If all threads take this many times as long as one, one is used."""
 
 CLEAR = 2.0
 """A number of threads that takes this many times as long is not tried again in the same comparison."""
@@ -39,12 +40,13 @@ class ThreadChoice:
 
     Args:
         most: the number of all threads.
-        chosen: number of threads that an earlier session chose; 0 for none.
+        chosen: number of threads that an earlier session chose; 0 for none, and all are used.
         seconds_one, seconds_all: what an earlier session measured in a comparison that has not ended.
 
     Attributes:
         chosen: the number of threads between comparisons.
-        seconds_one, seconds_all: mean seconds per token in the present or last comparison.
+        seconds_one, seconds_all: fewest seconds per token of an update in the present or last
+            comparison.
 
     >>> choice = ThreadChoice(most=4)
     >>> numbers = []
@@ -52,14 +54,14 @@ class ThreadChoice:
     ...     numbers.append(choice.number(update))
     ...     choice.note(update, numbers[-1], n_tokens=100, seconds=2 / numbers[-1] ** 0.5)
     >>> numbers
-    [1, 1, 4, 1, 4, 1, 4, 1, 4, 4]
+    [4, 4, 1, 4, 4, 4, 4, 4, 4, 4]
     """
 
     def __init__(
         self, most: int, chosen: int = 0, seconds_one: float = 0.0, seconds_all: float = 0.0
     ) -> None:
         self.most = most
-        self.chosen = chosen if chosen in (ONE, most) else ONE
+        self.chosen = chosen if chosen in (ONE, most) else most
         self.seconds_one, self.seconds_all = seconds_one, seconds_all
 
     def number(self, update: int) -> int:
@@ -74,15 +76,18 @@ class ThreadChoice:
         if self.most == ONE or place is None:
             return
         if number == (self.chosen if place % 2 else self._other):
-            n_before, mean = place // 2, self.seconds_one if number == ONE else self.seconds_all
-            mean = (n_before * mean + seconds / max(1, n_tokens)) / (n_before + 1)
+            least, found = (
+                self.seconds_one if number == ONE else self.seconds_all,
+                seconds / max(1, n_tokens),
+            )
+            found = found if place < 2 else min(least, found)
             if number == ONE:
-                self.seconds_one = mean
+                self.seconds_one = found
             else:
-                self.seconds_all = mean
+                self.seconds_all = found
         if place == 2 * ROUNDS - 1:
-            gains = self.seconds_one >= LEAST_GAIN * self.seconds_all
-            self.chosen = self.most if gains else ONE
+            loses = self.seconds_all >= MOST_LOSS * self.seconds_one
+            self.chosen = ONE if loses else self.most
 
     @property
     def _other(self) -> int:
