@@ -93,8 +93,8 @@ class TrainingConfig:
             sequences ("per_sequence").
         precision: "float32", or "bfloat16" for matrix products if the device supports it.
         device: "auto" uses CUDA if available.
-        threads: number of CPU threads; 0 = all that torch has, or one where all are measured to be clearly
-            slower, as on a busy machine (`training.threads`).
+        threads: number of CPU threads; 0 = all that torch has, or one where all are measured to be
+            clearly slower, as on a busy machine. Another number changes results in the last bits.
         average: decay rate of an exponential moving average of the weights; if it is set, the
             average is evaluated and saved as the model; 0 = off.
         average_after: number of evaluations in a row without improvement of `metric` after which a
