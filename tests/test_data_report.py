@@ -64,7 +64,8 @@ def test_every_task_has_time_and_memory(
         r"an epoch takes about .+ \(\d+ updates? of .+\), an evaluation .+, reading", time
     )
     (end,) = (line for line in lines if line.startswith("end "))
-    usual = "without a better validation loss: at least"
+    measure = "accuracy" if task == "pair" else "loss"
+    usual = f"without a better validation {measure}: at least"
     suited = "(training.max_epochs = "  # the settings that suit few rows
     assert (suited if task == "classify" else usual) in end
     (memory,) = (line for line in lines if line.startswith("memory "))
@@ -221,12 +222,12 @@ def test_the_report_fits_the_screen(
     tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    for task in ("pair", "language_model"):
+    for task, measure in (("pair", "accuracy"), ("language_model", "loss")):
         (tmp_path / task).mkdir()
         lines = report(capsys, *data_of(task, tmp_path / task), *SMALL)
         assert max(map(len, lines)) <= width
         page = " ".join(" ".join(lines).split())
-        assert "without a better validation loss: at least" in page
+        assert f"without a better validation {measure}: at least" in page
 
 
 def test_many_labels_make_a_short_report(tmp_path: Path, capsys) -> None:
