@@ -338,6 +338,9 @@ def test_a_batch_of_empty_texts_is_defined(variant, n_first, n_second):
     assert values.isfinite().all()
     looks = variant == "attention" and n_first > 0
     assert attention is None or bool(attention.any()) == looks
+    if variant == "aligned" and not n_first and not n_second:
+        assert not values.any()  # the zeros of an empty text, which depend on nothing
+        return
     values.sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
 
