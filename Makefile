@@ -52,7 +52,7 @@ $(VENV)/dev: pyproject.toml constraints.txt $(NATIVE)
 
 setup: $(VENV)/dev  ## create a virtual environment with all dependencies
 
-demo:  ## install, train a translator and show its translations (about three minutes)
+demo:  ## install, train a translator and show its translations (two to three minutes)
 	@start=$$(date +%s); $(MAKE) --no-print-directory $(VENV)/core && \
 	  echo "install: $$(( $$(date +%s) - start )) s"
 	$(BIN)/unrolled demo
