@@ -76,15 +76,9 @@ class ThreadChoice:
         if self.most == ONE or place is None:
             return
         if number == (self.chosen if place % 2 else self._other):
-            least, found = (
-                self.seconds_one if number == ONE else self.seconds_all,
-                seconds / max(1, n_tokens),
-            )
-            found = found if place < 2 else min(least, found)
-            if number == ONE:
-                self.seconds_one = found
-            else:
-                self.seconds_all = found
+            name = "seconds_one" if number == ONE else "seconds_all"
+            found = seconds / max(1, n_tokens)
+            setattr(self, name, found if place < 2 else min(getattr(self, name), found))
         if place == 2 * ROUNDS - 1:
             loses = self.seconds_all >= MOST_LOSS * self.seconds_one
             self.chosen = ONE if loses else self.most
