@@ -220,7 +220,7 @@ def _evaluate_running_text(predictor: LanguagePredictor, arguments: _Arguments) 
 
 
 def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Scored:
-    from unrolled.cli.predict import check_words
+    from unrolled.cli.label_lines import check_words
     from unrolled.exports.runtime import is_exported
     from unrolled.inspect.label_evaluation import (
         OF_PARTS,

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from cyclopts import Parameter
 
 from unrolled import storage
 from unrolled.cli import lines
 from unrolled.cli.app import app
+from unrolled.cli.label_lines import (
+    Words,
+    check_words,
+    fields_of,
+    joined,
+    one_line,
+    print_words,
+    tagged_line,
+    warn_of_unread,
+)
 from unrolled.cli.options import (
     DECODING_HELP,
     STDIN,
@@ -27,9 +35,8 @@ from unrolled.cli.options import (
     print_message,
     shown_on,
 )
-from unrolled.errors import ConfigError, DataError
-from unrolled.quoting import brief, escape_breaks, json_line, quote, shell_command
-from unrolled.wording import count_of
+from unrolled.errors import ConfigError
+from unrolled.quoting import shell_command
 
 if TYPE_CHECKING:
     from unrolled.predictors.code import CodePredictor
@@ -39,10 +46,6 @@ if TYPE_CHECKING:
     from unrolled.predictors.seq2seq import Predictor
     from unrolled.predictors.unknown import UnknownWords
     from unrolled.tasks.predictions import LabelPrediction, Prediction
-    from unrolled.text.conll import ColumnLine
-
-
-Words = Literal["none", "attention", "gradients", "occlusion"]
 
 
 @app.command(usage="Usage: unrolled predict [OPTIONS] RUN [TEXTS...]", help_epilogue=DECODING_HELP)
@@ -214,6 +217,8 @@ def _predict_labels(predictor: LabelPredictor, arguments: _Arguments) -> None:
     check_words(predictor, arguments.words)
     input_file, output_file, scores = arguments.input_file, arguments.output_file, arguments.scores
     if predictor.task.by_token and input_file is not None and is_column_file(input_file):
+        from unrolled.cli.tag_columns import add_columns
+
         add_columns(predictor, input_file, output_file, scores)
         return
     drawing, unknown = _Drawing(arguments.attention), UnknownWords()
@@ -426,179 +431,3 @@ _ANSWER: Mapping[str, Callable[[Any, _Arguments], None]] = {
     "language_model": _predict_running_text,
 }
 """By the name of a task's kind; a name, because kinds are only imported when a command needs them."""
-
-
-TAB = "\t"
-
-
-def one_line(prediction: LabelPrediction, predictor: LabelPredictor, with_scores: bool) -> str:
-    r"""The label, a tab and its probability; with scores all labels, the most probable first.
-
-    Line breaks and tabs in a label, and spaces in a tag, are written as escapes (`\\n`, `\\t`, `\\x20`).
-
-    For tagging: the tags, separated by spaces; with scores a line of JSON with the tokens, their tags,
-    the probability of each tag, and the spans that the tags encode.
-    """
-    from unrolled.predictors.label_answers import given_labels, probability_fields, probability_of
-
-    if predictor.task.by_token:
-        if not with_scores:
-            return " ".join(escape_breaks(tag, also="\t ") for tag in prediction.labels)
-        line = {"tokens": list(prediction.pieces[0]), "tags": list(prediction.labels)}
-        return json_line(line | probability_fields(prediction, predictor.labels))
-    if not with_scores:
-        given = escape_breaks(given_labels(prediction), also="\t")
-        if not prediction.probabilities.size:  # of an NB-SVM
-            return given
-        return f"{given}\t{probability_of(prediction, predictor.labels):.4f}"
-    pairs = zip(predictor.labels.names, prediction.probabilities.tolist(), strict=True)
-    ordered = sorted(pairs, key=lambda pair: -pair[1])
-    return "\t".join(f"{escape_breaks(name, TAB)}\t{p:.4f}" for name, p in ordered)
-
-
-def tagged_line(prediction: LabelPrediction) -> str:
-    """The words of a sentence, each followed by a slash and its tag."""
-    pairs = zip(prediction.pieces[0], prediction.labels, strict=True)
-    return " ".join(f"{word}/{escape_breaks(tag, also=TAB)}" for word, tag in pairs)
-
-
-def add_columns(
-    predictor: LabelPredictor, input_file: Path, output_file: Path | None, with_scores: bool
-) -> None:
-    """Copy a file with one token per line, with the predicted tag as an additional column.
-
-    Comments, blank lines and other lines without a token are copied unchanged; existing tags are not
-    read.
-
-    Args:
-        predictor: a tagger.
-        input_file: file in CoNLL format.
-        output_file: file to write; None for standard output.
-        with_scores: whether to add the tag's probability as another column.
-
-    Raises:
-        DataError: the file cannot be read, or has no token column.
-    """
-    from unrolled.text.conll import column_lines
-
-    lines, held = column_lines(input_file), []
-    with ExitStack() as stack:
-        output: TextIO = sys.stdout
-        if output_file is not None:
-            output = stack.enter_context(open(output_file, "w", encoding="utf-8", newline="\n"))
-        for line in lines:
-            held.append(line)
-            if line.ends and len(held) >= _LINES_TAGGED_TOGETHER:
-                _write(output, _with_tags(predictor, input_file, held, with_scores))
-                held = []
-        _write(output, _with_tags(predictor, input_file, held, with_scores))
-
-
-_LINES_TAGGED_TOGETHER = 20_000
-
-
-def _write(output: TextIO, lines: Iterator[str]) -> None:
-    output.writelines(f"{shown_on(output, line)}\n" for line in lines)
-
-
-def _with_tags(
-    predictor: LabelPredictor, path: Path, lines: Sequence[ColumnLine], with_scores: bool
-) -> Iterator[str]:
-    from unrolled.tasks.tagged import probabilities_of
-    from unrolled.text.conll import token_column
-
-    sentences: list[list[str]] = [[]]
-    for line in lines:
-        if line.ends:
-            sentences.append([])
-        elif line.values is not None:
-            column = token_column(path, len(line.values), predictor.recipe.data.columns)
-            sentences[-1].append(line.values[column])
-    tags = chain.from_iterable(
-        zip(prediction.labels, probabilities_of(prediction, predictor.labels), strict=True)
-        for prediction in predictor.predict([sentence for sentence in sentences if sentence])
-    )
-    for line in lines:
-        cells = [line.text]
-        if line.values is not None:
-            tag, probability = next(tags)
-            cells = [
-                line.text.rstrip(" "),
-                escape_breaks(tag, also="\t "),
-                *([f"{probability:.4f}"] if with_scores else []),
-            ]
-        yield ("\t" if "\t" in line.text else " ").join(cells)
-
-
-def joined(predictor: LabelPredictor, run: Path, texts: Sequence[str]) -> tuple[str, ...]:
-    """The lines that `fields_of` splits: for pairs, the two texts joined by a tab.
-
-    Raises:
-        ConfigError: the run takes pairs, and there are other than two texts.
-    """
-    if predictor.n_texts == 1 or len(texts) < 2:
-        lines.warn_of_single_words(texts)
-        return tuple(texts)
-    if len(texts) != predictor.n_texts:
-        raise ConfigError(
-            f"{run} takes two texts, got {len(texts)}; quote a text that contains spaces, and give "
-            "several pairs as lines of standard input or of --input FILE"
-        )
-    return (TAB.join(text.replace(TAB, " ") for text in texts),)
-
-
-def warn_of_unread(
-    lines: Sequence[str], predictions: Sequence[LabelPrediction], predictor: LabelPredictor
-) -> None:
-    """Warn on standard error about inputs that were truncated."""
-    data = predictor.recipe.data
-    for line, prediction in zip(lines, predictions, strict=True):
-        if prediction.n_truncated:
-            were = "was" if prediction.n_truncated == 1 else "were"
-            print_message(
-                f"{quote(line[:30] + '…')}: {count_of(prediction.n_truncated, 'token')} {were} not read; "
-                f"the run has data.max_length = {data.max_length} and data.keep = '{data.keep}'"
-            )
-
-
-def fields_of(line: str, predictor: LabelPredictor) -> str | list[str]:
-    """The texts of an input line; two texts are separated by a tab.
-
-    Raises:
-        DataError: the line has another number of texts.
-    """
-    if predictor.n_texts == 1:
-        return line
-    fields = line.split("\t")
-    if len(fields) != predictor.n_texts:
-        wanted = " and ".join(predictor.task.columns[:-1])
-        raise DataError(f"expected {wanted}, separated by a tab; found {quote(line, 40)}")
-    return fields
-
-
-def check_words(predictor: LabelPredictor, method: Words) -> None:
-    """Refuse an attribution method that does not apply, before anything is predicted or written.
-
-    Raises:
-        ConfigError: the run is a tagger, or the method is attention and the model has none.
-    """
-    if method == "none":
-        return
-    if predictor.task.by_token:
-        raise ConfigError(
-            "--words explains labels of texts and is not available for tagging; remove it"
-        )
-    from unrolled.inspect.attribution import check_method
-
-    check_method(predictor, method)
-
-
-def print_words(predictor: LabelPredictor, inputs: Sequence[Any], method: Words) -> None:
-    """Print on standard error how much each word supports the predicted label or counts against it."""
-    from unrolled.inspect.attribution import explain_words
-
-    for texts in explain_words(predictor, inputs, method):
-        for words in texts:
-            print(
-                "  ".join(f"{brief(word)} {weight:+.2f}" for word, weight in words), file=sys.stderr
-            )
