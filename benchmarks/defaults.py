@@ -5,13 +5,13 @@
     python benchmarks/defaults.py SETS tables --out runs/defaults --record docs/results.jsonl
     python benchmarks/defaults.py SETS tables --out runs/sizes --only snli tatoeba --rows 100 1000 10000
     python benchmarks/defaults.py SETS tables --out runs/curve --only sst2 --rows 50 100 500 2000 \
-        --pretrained runs/sst-forward runs/sst-backward
+        --pretrained runs/sst-forward runs/sst-backward --set model.ngrams 2
 
 Each set is trained by `unrolled train --task TASK --data FILE`, with the files of its official split, and
 evaluated once on the test set by `unrolled evaluate`. With `--rows`, only some rows of the training file
 are used, spread evenly over it, and the score is that of the validation set. With `--pretrained`, the
-encoder starts with language models. The best n-gram baseline of a run is printed beside it. Finished
-runs are not repeated.
+encoder starts with language models, and with `--set`, all runs have a setting. The best n-gram baseline
+of a run is printed beside it. Finished runs are not repeated.
 """
 
 from __future__ import annotations
@@ -97,6 +97,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=DATA_SETS, default=list(DATA_SETS))
     parser.add_argument("--rows", type=int, nargs="+", help="numbers of training rows")
     parser.add_argument("--pretrained", nargs="+", default=[], help="language models to start with")
+    parser.add_argument(
+        "--set",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("KEY", "VALUE"),
+        help="setting of all runs",
+    )
     parser.add_argument("--record", type=Path, help="file to append the test scores to")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -129,7 +137,8 @@ def run(name: str, n_rows: int | None, options: argparse.Namespace) -> str:
             for word in (option, *parts[part])
         ]
         started = [word for run in options.pretrained for word in ("--model.pretrained", run)]
-        command = ["--task", data_set.task, *files, *started, "--out", str(folder)]
+        changed = [word for key, value in options.set for word in (f"--{key}", value)]
+        command = ["--task", data_set.task, *files, *started, *changed, "--out", str(folder)]
         cost = _train(command, folder)
         cost_file.write_text(json.dumps(cost), encoding="utf-8")
     cost = json.loads(cost_file.read_text(encoding="utf-8"))
