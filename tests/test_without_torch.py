@@ -18,11 +18,13 @@ import torch
 
 import unrolled
 from unrolled import cli
+from unrolled.baselines.features import Ngrams
+from unrolled.baselines.ngram_scores import NgramScores
 from unrolled.decoding.config import DecodingConfig
 from unrolled.kernels import kernels
 from unrolled.predictors import without_torch
 from unrolled.tasks import TASKS
-from unrolled.tasks.roles import CHARACTERS, LABELS
+from unrolled.tasks.roles import CHARACTERS, LABELS, NGRAMS
 from unrolled.tasks.tagged import TagData
 from unrolled.text.config import TextConfig
 from unrolled.text.labels import Labels
@@ -57,6 +59,8 @@ def written(
             weight.copy_(torch.randn(weight.shape, generator=draw) * scale)
         elif name == "head.thresholds":
             weight.fill_(0.45)
+        elif name == "head.share":
+            weight.fill_(0.4)
     if task in ("classify", "pair"):
         built.embedding.weight.data[7] = 0  # a word that training has not seen
     folder.mkdir()
@@ -77,9 +81,20 @@ def labels(task: str, folder: Path, several: bool = False, **model: Any) -> Path
     tokenizers: dict[str, Any] = {"text": WORDS, LABELS: replace(names, shares=(0.2, 0.5, 0.3))}
     if model.get("characters", "none") != "none":
         tokenizers[CHARACTERS] = LETTERS
+    if model.get("ngrams"):
+        tokenizers[NGRAMS] = counts(1 if task == "classify" else 2, len(names), model["ngrams"])
     data = LabelData(max_length=11, keep="both", label_separator="|" if several else "")
     sizes = {"embedding_size": 5, "hidden_size": 7, "char_size": 3, "char_filters": 4}
     return written(folder, task, sizes | model, tokenizers, data=data)
+
+
+def counts(n_texts: int, n_labels: int, n: int) -> NgramScores:
+    """Scores of n-grams with random weights."""
+    rows = [TEXT.casefold().split(), ["the", "old", "cat", "sat", "here", ",", "a", "dog"]]
+    ngrams = tuple(Ngrams.learn(rows, n, min_texts=1) for _ in range(n_texts))
+    draw = np.random.default_rng(3)
+    weights = draw.normal(size=(n_labels, sum(map(len, ngrams))))
+    return NgramScores(ngrams, weights, draw.normal(size=n_labels), 1.0)
 
 
 def tags(folder: Path, scheme: str = "bio", **model: Any) -> Path:
@@ -126,6 +141,8 @@ CLASSIFIERS = [
     *({"characters": kind, "cell": "gru"} for kind in ("recurrent", "convolution")),
     {"characters": "convolution", "char_window": 4, "bidirectional": False, "pooling": "final"},
     {"several": True},
+    *({"ngrams": n, "several": n == 2} for n in (1, 2, 3)),
+    {"ngrams": 2, "characters": "recurrent"},
 ]
 
 
@@ -152,6 +169,7 @@ PAIRS_OF_SETTINGS = [
     {"encoder": "independent", "bidirectional": True, "head": "linear", "projection_size": 4},
     {"encoder": "concatenated", "features": ("overlap",), "head": "literal", "several": True},
     {"encoder": "bidirectional_conditional", "target": "one_way", "characters": "recurrent"},
+    *({"encoder": encoder, "ngrams": 2} for encoder in ("second_only", "aligned")),
 ]
 
 

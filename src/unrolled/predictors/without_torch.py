@@ -24,7 +24,7 @@ from unrolled.decoding.types import Hypothesis
 from unrolled.errors import UnrolledError
 from unrolled.inference.classify import Classifier
 from unrolled.inference.pair import PairClassifier
-from unrolled.inference.recurrence import sigmoid
+from unrolled.inference.recurrence import Floats, sigmoid
 from unrolled.inference.refusal import Refused
 from unrolled.inference.softmax import softmax
 from unrolled.inference.tag import Tagger
@@ -126,8 +126,8 @@ def _opened(folder: Path, load: Slow) -> TextPredictor | TokenPredictor | Transl
     task = TASKS[mapping["task"]]
     model = _model_settings(task.name, mapping["model"])
     tokenizers = load_tokenizers(folder)
-    if NGRAMS in tokenizers or any(getattr(each, "code", None) for each in tokenizers.values()):
-        raise Refused("n-grams, or tokens of code")
+    if any(getattr(each, "code", None) for each in tokenizers.values()):
+        raise Refused("tokens of code")
     weights = Weights.read(folder / MODEL_FILE)
     if task.name == "translate":
         decoding = from_mapping(DecodingConfig, mapping["decoding"], "decoding")
@@ -209,6 +209,11 @@ class TextPredictor(LabelAnswers):
         n_labels = len(self.labels)
         weights.take("head.class_weights", n_labels)
         self._thresholds = weights.take("head.thresholds", n_labels)
+        self._share: float | None = None
+        if NGRAMS in run.tokenizers:
+            self._share = float(weights.take("head.share"))
+            self._counted_bias = weights.take("head.counted_bias", n_labels)
+            weights.take("head.part_thresholds", 2, n_labels)
 
     def _predict(self, examples: Sequence[Any]) -> list[LabelPrediction]:
         return self._run.answers(self._prediction, examples, lambda slow: slow._predict(examples))
@@ -216,6 +221,8 @@ class TextPredictor(LabelAnswers):
     def _prediction(self, example: LabelledExample) -> LabelPrediction:
         labels, words = self.labels, self.tokenizers[TEXT]
         logits_C = self._model.logits(example)
+        if self._share is not None:
+            logits_C = (1 - self._share) * logits_C + self._share * self._counted(example)
         if not np.isfinite(logits_C).all():
             raise Refused("scores that are not finite")
         p_C = (sigmoid if labels.multi_label else softmax)(logits_C).astype(np.float32)
@@ -229,6 +236,16 @@ class TextPredictor(LabelAnswers):
             tuple(None for _ in example.texts),
             example.n_truncated,
         )
+
+    def _counted(self, example: LabelledExample) -> Floats:
+        """The scores of counted n-grams; see `layers.mixed_head.MixedHead`."""
+        facts = example.facts
+        assert facts is not None
+        assert facts.scores is not None
+        scores_C: Floats = self._counted_bias
+        for side, grams in list(enumerate(facts.grams))[self._model.sides]:
+            scores_C = scores_C + facts.scores.token_scores(side, [grams])[0].sum(0)
+        return scores_C
 
     def _is_known(self, example: LabelledExample) -> bool:
         """Whether training has seen a token of the texts that are read, or one of its characters."""
