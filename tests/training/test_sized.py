@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from unrolled import cli
+from unrolled.cli.options import recipe_from_options
 from unrolled.training.sized import MOST_ROWS, measured, sized_settings
 
+NGRAMS = 2 if find_spec("sklearn") else 0
+needs_sklearn = pytest.mark.skipif(not NGRAMS, reason="n-grams are counted with scikit-learn")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -36,7 +40,42 @@ def test_small_classifiers_get_other_defaults(tmp_path: Path, capsys) -> None:
     assert (small["training"]["patience"], small["training"]["max_epochs"]) == (0, 30)
     assert small["training"]["schedule"] == "linear"
     assert small["training"]["metric"] == "accuracy"
-    assert small["model"] == plain["model"] | {"dropout_rate": 0.5}
+    assert small["model"] == plain["model"] | {"dropout_rate": 0.5, "ngrams": NGRAMS}
+
+
+@needs_sklearn
+def test_ngrams_are_counted_where_that_is_possible(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = str(table(tmp_path / "a.tsv", 2_000))
+    options = ("--task", "classify", "--data", data)
+    assert config(capsys, *options)["model"]["ngrams"] == 2
+    for given in (
+        ("--model.ngrams", "1"),
+        ("--text.kind", "char"),
+        ("--data.word_order", "random"),
+        ("--columns", "label", "text"),  # 2,000 labels
+    ):
+        assert config(capsys, *options, *given)["model"]["ngrams"] == int(given[-1] == "1")
+    monkeypatch.setattr("unrolled.training.sized._MOST_COUNTED_BYTES", 1_000)
+    assert config(capsys, *options)["model"]["ngrams"] == 0
+
+
+@needs_sklearn
+def test_ngrams_are_not_counted_without_the_library(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = str(table(tmp_path / "a.tsv", 2_000))
+    monkeypatch.setattr("unrolled.training.sized.find_spec", lambda name: None)
+    assert config(capsys, "--task", "classify", "--data", data)["model"]["ngrams"] == 0
+
+
+@needs_sklearn
+def test_a_comparison_does_not_count(tmp_path: Path) -> None:
+    data = str(table(tmp_path / "a.tsv", 2_000))
+    given = (None, "classify", (data,), (), (), (), None, ())
+    assert recipe_from_options(*given).model.ngrams == 2
+    assert recipe_from_options(*given, counting=False).model.ngrams == 0
 
 
 def test_pairs_are_aligned_unless_an_encoder_is_given(tmp_path: Path, capsys) -> None:

@@ -109,7 +109,9 @@ def compare(
             )
         plan = _changed(read_plan(out), seeds, score)
     else:
-        chosen = recipe_from_options(recipe, task, data, valid, test, columns, None, overrides)
+        chosen = recipe_from_options(
+            recipe, task, data, valid, test, columns, None, overrides, counting=False
+        )
         _check_overrides((*over, *tune), overrides)
         plan = _plan_of(chosen, over, tune, no_match, jobs, cluster)
         plan = _changed(plan, seeds, score)

@@ -100,7 +100,7 @@ def inspect(
     from unrolled.cli.work import reported_on_stderr
     from unrolled.inspect.gradient_flow import inspect_recipe
 
-    recipe = recipe_from_options(run, task, data, (), (), columns, None, overrides)
+    recipe = recipe_from_options(run, task, data, (), (), columns, None, overrides, counting=False)
     with reported_on_stderr():
         inspected = inspect_recipe(recipe)
     _print(inspected)

@@ -232,6 +232,8 @@ def recipe_from_options(
     overrides: Sequence[tuple[str, str | None]],
     base: Mapping[str, Any] = MappingProxyType({}),
     begun: Path | None = None,
+    *,
+    counting: bool = True,
 ) -> Recipe:
     """The recipe of a file, or of `base` over a task's defaults, with the options applied to it.
 
@@ -244,6 +246,7 @@ def recipe_from_options(
         overrides: settings given as options.
         base: settings to start from.
         begun: a run that goes on with these options, if there is one.
+        counting: whether n-grams may be counted beside a network, if that suits the data.
     """
     from unrolled.tasks import TASKS
     from unrolled.training.recipe import Recipe, recipe_from_toml
@@ -274,18 +277,21 @@ def recipe_from_options(
     if path is not None:
         return recipe_from_toml(path, TASKS, given)
     if not base:
-        base = _suiting(given, begun)
+        plain = Recipe.from_mapping({}, TASKS, given)
+        base = _suiting(given, begun, plain if counting else None)
     return Recipe.from_mapping(base, TASKS, given)
 
 
-def _suiting(given: Sequence[tuple[str, str | None]], begun: Path | None) -> dict[str, Any]:
+def _suiting(
+    given: Sequence[tuple[str, str | None]], begun: Path | None, plain: Recipe | None
+) -> dict[str, Any]:
     """The settings that suit the amount of data, as tables; those of a run that goes on are its own."""
     from unrolled.training.run_folder import flat, is_run, read_config
     from unrolled.training.sized import sized_settings
 
     values = dict(given)
     files = [value for name, value in given if name == "data.train" and value is not None]
-    settings = sized_settings(values.get("task") or "", files, values)
+    settings = sized_settings(values.get("task") or "", files, values, plain)
     if begun is not None and is_run(begun):
         own = flat(read_config(begun))
         settings = {name: own[name] for name in settings if name in own}

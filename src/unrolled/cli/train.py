@@ -189,7 +189,7 @@ def _note_on_settings(recipe: Recipe, overrides: Overrides) -> str:
     """The settings that suit the amount of data, in words; "" if there are none."""
     from unrolled.training.sized import measured, sized_settings
 
-    settings = sized_settings(recipe.task, recipe.data.train, dict(overrides))
+    settings = sized_settings(recipe.task, recipe.data.train, dict(overrides), recipe)
     if not settings:
         return ""
     n_rows, _ = measured(tuple(recipe.data.train))

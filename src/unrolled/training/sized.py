@@ -9,12 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from unrolled.errors import DataError, UnavailableError
+from unrolled.errors import DataError, UnavailableError, UnrolledError
+from unrolled.tasks import TASKS
+from unrolled.tasks.facts import OF_WORDS
+from unrolled.tasks.task import LabelTask
 from unrolled.text.files import opened
+from unrolled.text.splits import rows_of
+
+if TYPE_CHECKING:
+    from unrolled.text.splits import LabelData
+    from unrolled.training.recipe import Recipe
 
 _BLOCK = 1 << 20
 
@@ -43,7 +52,10 @@ _GROUPS: Mapping[str, Sequence[str]] = {
 
 
 def sized_settings(
-    task: str, data: Sequence[str], given: Mapping[str, str | None] = MappingProxyType({})
+    task: str,
+    data: Sequence[str],
+    given: Mapping[str, str | None] = MappingProxyType({}),
+    plain: Recipe | None = None,
 ) -> dict[str, Any]:
     """The settings that suit the amount of data, by full names.
 
@@ -51,12 +63,14 @@ def sized_settings(
       (Howard & Ruder 2018), and little dropout;
     - a classifier of up to `MOST_ROWS` texts is trained for a number of passes that depends on their
       number;
-    - the words of two texts are aligned and compared (Chen et al. 2017), unless an encoder is given.
+    - the words of two texts are aligned and compared (Chen et al. 2017), unless an encoder is given;
+    - n-grams are counted beside the network (`layers.mixed_head`), if that takes little time.
 
     Args:
         task: name of the task; only `classify` and `pair` have such settings.
         data: files of the training data.
         given: settings that are given, by full names; these, and those that depend on them, are left out.
+        plain: a recipe with the given settings; None if n-grams are not to be counted.
 
     >>> sized_settings("tag", ["words.conll"])
     {}
@@ -73,6 +87,10 @@ def sized_settings(
     elif task == "pair" and not {"model.encoder", "model.target"} & given.keys():
         settings = dict(_ALIGNED)
     else:
+        settings = {}
+    if plain is not None and "model.ngrams" not in given and _can_count(plain, n_bytes):
+        settings["model.ngrams"] = 2
+    if not settings:
         return {}
     if task == "pair" and "data.averaged" in given:
         settings["training.metric"] = "mean_f1"
@@ -91,6 +109,33 @@ _ALIGNED: Mapping[str, Any] = {
     "model.features": ["overlap"],
     "training.metric": "accuracy",
 }
+
+
+def _can_count(plain: Recipe, n_bytes: int) -> bool:
+    """Whether n-grams can be counted, and the weights of their scores be fitted in a minute or two."""
+    if find_spec("sklearn") is None or n_bytes > _MOST_COUNTED_BYTES:
+        return False
+    if plain.text.kind not in OF_WORDS or plain.data.word_order == "random":
+        return False
+    try:
+        return _n_labels(plain.task, plain.data) <= _MOST_COUNTED_LABELS
+    except UnrolledError:  # which training reports
+        return False
+
+
+@lru_cache(maxsize=2)
+def _n_labels(task: str, data: LabelData) -> int:
+    """The number of labels in the training files."""
+    about = TASKS[task]
+    assert isinstance(about, LabelTask)
+    assert about.reading.labels is not None
+    labels_of = about.reading.labels
+    rows = rows_of(data, data.train, len(about.columns), about.reading)
+    return len({label for row in rows for label in labels_of(row.fields, data)})
+
+
+_MOST_COUNTED_BYTES = 1 << 26
+_MOST_COUNTED_LABELS = 30
 
 
 def _small(n_rows: int, n_bytes: int) -> dict[str, Any]:
