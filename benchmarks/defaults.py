@@ -9,9 +9,9 @@
 
 Each set is trained by `unrolled train --task TASK --data FILE`, with the files of its official split, and
 evaluated once on the test set by `unrolled evaluate`. With `--rows`, only some rows of the training file
-are used, spread evenly over it, and the score is that of the validation set. With `--pretrained`, the
-encoder starts with language models, and with `--set`, all runs have a setting. The best n-gram baseline
-of a run is printed beside it. Finished runs are not repeated.
+are used, spread evenly over it and its labels, and the score is that of the validation set. With
+`--pretrained`, the encoder starts with language models, and with `--set`, all runs have a setting. The
+best n-gram baseline of a run is printed beside it. Finished runs are not repeated.
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ def run(name: str, n_rows: int | None, options: argparse.Namespace) -> str:
         if not parts["valid"]:
             rest, parts["valid"] = _held_out(Path(parts["train"][0]), options.out)
             parts["train"] = [rest]
-        parts["train"] = [str(_shortened(Path(f), n_rows, folder)) for f in parts["train"]]
+        parts["train"] = [
+            str(_shortened(Path(file), n_rows, folder, data_set.task)) for file in parts["train"]
+        ]
     cost_file = folder.with_suffix(".cost.json")
     if not cost_file.exists():
         files = [
@@ -157,10 +159,15 @@ def _path(file: str, options: argparse.Namespace) -> Path:
     return Path(options.sets / file if tables == file else options.tables / tables)
 
 
-def _shortened(file: Path, n_rows: int, folder: Path) -> Path:
-    """A copy of some rows of a table, with its header, or of some lines of other text."""
+def _shortened(file: Path, n_rows: int, folder: Path, task: str) -> Path:
+    """A copy of some rows of a table, with its header, or of some lines of other text.
+
+    Labelled texts are ordered by their labels, so that each label has its share.
+    """
     short = folder.with_suffix(f".{file.name.removesuffix('.gz')}")
     header, rows = _rows_of(file)
+    if task in ("classify", "pair"):
+        rows.sort(key=lambda row: row.rpartition("\t")[2])
     short.write_text("".join([*header, *_evenly(rows, n_rows)]), encoding="utf-8")
     return short
 
