@@ -135,6 +135,11 @@ def check_labels(folder: Path, inputs: Sequence[Any]) -> None:
         assert np.abs(one.probabilities - other.probabilities).max(initial=0) < 3e-6
 
 
+LANGUAGE_MODELS = {
+    "pretrained": ("forward", "backward"),
+    "pretrained_sizes": (9, 6),
+    "embedding_size": 10,
+}
 CLASSIFIERS = [
     *({"cell": cell, "n_layers": 2} for cell in CELLS),
     *({"pooling": kind} for kind in ("final", "mean", "attentive", "concat")),
@@ -143,6 +148,9 @@ CLASSIFIERS = [
     {"several": True},
     *({"ngrams": n, "several": n == 2} for n in (1, 2, 3)),
     {"ngrams": 2, "characters": "recurrent"},
+    *({**LANGUAGE_MODELS, "cell": cell, "pooling": "concat"} for cell in CELLS),
+    {**LANGUAGE_MODELS, "pooling": "final", "characters": "recurrent", "ngrams": 1},
+    {**LANGUAGE_MODELS, "pretrained": ("forward",), "pooling": "attentive"},
 ]
 
 
@@ -170,6 +178,8 @@ PAIRS_OF_SETTINGS = [
     {"encoder": "concatenated", "features": ("overlap",), "head": "literal", "several": True},
     {"encoder": "bidirectional_conditional", "target": "one_way", "characters": "recurrent"},
     *({"encoder": encoder, "ngrams": 2} for encoder in ("second_only", "aligned")),
+    {**LANGUAGE_MODELS, "encoder": "aligned", "features": ("overlap",), "projection_size": 4},
+    {**LANGUAGE_MODELS, "encoder": "conditional", "characters": "convolution", "cell": "gru"},
 ]
 
 
@@ -183,6 +193,8 @@ TAGGERS = [
     *({"cell": cell, "head": "softmax", "n_layers": 2} for cell in CELLS),
     {"transitions": "free", "characters": "convolution", "bidirectional": False},
     {"characters": "none"},
+    LANGUAGE_MODELS,
+    {**LANGUAGE_MODELS, "characters": "none", "pretrained": ("forward",), "cell": "gru"},
 ]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.inference.recurrence import Floats, Layers, joined
+from unrolled.inference.recurrence import Floats, encoder_of, joined
 from unrolled.inference.refusal import Refused
 from unrolled.inference.softmax import softmax
 from unrolled.inference.weights import Weights
@@ -30,19 +30,13 @@ class Classifier:
     def __init__(
         self, config: Any, weights: Weights, n_words: int, n_labels: int, n_characters: int
     ) -> None:
-        if config.pretrained or config.pooling not in _POOLINGS:
-            raise Refused("an encoder or a pooling of another kind")
+        if config.pooling not in _POOLINGS:
+            raise Refused("a pooling of another kind")
         E, self.pooling = config.embedding_size, config.pooling
         self.embedding = weights.take("embedding.weight", n_words, E)
         self.spelling = spelling_of(config, weights.of("spelling"), n_characters)
-        self.encoder = Layers(
-            config.cell,
-            weights.of("encoder.recurrent"),
-            E + (self.spelling.output_size if self.spelling else 0),
-            config.hidden_size,
-            config.n_layers,
-            bidirectional=config.bidirectional,
-        )
+        n_columns = self.spelling.output_size if self.spelling else 0
+        self.encoder = encoder_of(config, weights.of("encoder"), n_columns)
         D = self.encoder.output_size
         if self.pooling == "attentive":
             self.attentive = linear(weights.of("pooling.attentive"), D, D)
@@ -69,5 +63,7 @@ class Classifier:
             pooled_D: Floats = softmax(np.tanh(y_TD @ weight.T + bias) @ self.query) @ y_TD
             return pooled_D
         kinds = ("final", "max", "mean") if self.pooling == "concat" else (self.pooling,)
+        # A language model's layers do not read the columns of the characters.
+        last_D = np.concatenate([last_D, y_TD[-1, len(last_D) :]])
         parts = {"final": last_D, "max": y_TD.max(0), "mean": y_TD.mean(0)}
         return np.concatenate([parts[kind] for kind in kinds])

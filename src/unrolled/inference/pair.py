@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.inference.recurrence import CELLS, Floats, Layers, State, joined
+from unrolled.inference.recurrence import (
+    CELLS,
+    Floats,
+    LanguageModelLayers,
+    Layers,
+    State,
+    joined,
+)
 from unrolled.inference.refusal import Refused
 from unrolled.inference.softmax import softmax
 from unrolled.inference.weights import Weights
@@ -33,7 +40,7 @@ class PairClassifier:
     def __init__(
         self, config: Any, weights: Weights, n_words: int, n_labels: int, n_characters: int
     ) -> None:
-        if config.pretrained or config.encoder not in _ENCODERS or config.cell not in CELLS:
+        if config.encoder not in _ENCODERS or config.cell not in CELLS:
             raise Refused("an encoder of another kind")
         self.features = frozenset(config.features)
         self.sides = _CONTROLS.get(config.encoder, slice(None))
@@ -42,11 +49,16 @@ class PairClassifier:
         E = config.embedding_size
         self.embedding = weights.take("embedding.weight", n_words, E)
         self.spelling = spelling_of(config, weights.of("spelling"), n_characters)
+        beside = (self.spelling.output_size if self.spelling else 0) + ("overlap" in self.features)
+        self.context = None
+        if config.pretrained:
+            self.context = LanguageModelLayers(config, weights.of("context"), beside)
+            E, beside = self.context.output_size, 0
         self.projection = None
         if config.projection_size:
             self.projection = linear(weights.of("projection"), config.projection_size, E)
             E = config.projection_size
-        E += (self.spelling.output_size if self.spelling else 0) + ("overlap" in self.features)
+        E += beside
         inner = "encoder.encoder" if self.features - {"overlap"} else "encoder"
         self.encode, D, encoded = _ENCODERS[config.encoder](config, weights.of(inner), E)
         D += encoded * len(self.features - {"overlap"})
@@ -66,17 +78,22 @@ class PairClassifier:
     def _embedded(self, example: LabelledExample, side: int) -> Floats:
         ids, others = example.texts[side], frozenset(example.texts[1 - side])
         x_TE = self.embedding[ids]
-        if self.projection is not None:
-            weight, bias = self.projection
-            x_TE = x_TE @ weight.T + bias
-        parts = [x_TE]
+        parts = [x_TE if self.context is not None else self._projected(x_TE)]
         if self.spelling is not None:
             assert example.facts is not None
             parts.append(self.spelling(example.facts.spellings[side]))
         if "overlap" in self.features:
             common = [[float(id_ >= len(SPECIALS) and id_ in others)] for id_ in ids]
             parts.append(np.array(common, np.float32).reshape(len(ids), 1))
-        return np.concatenate(parts, axis=1)
+        x_TE = np.concatenate(parts, axis=1)
+        return x_TE if self.context is None else self._projected(self.context(x_TE)[0])
+
+    def _projected(self, x_TE: Floats) -> Floats:
+        if self.projection is None:
+            return x_TE
+        weight, bias = self.projection
+        projected_TE: Floats = x_TE @ weight.T + bias
+        return projected_TE
 
 
 def _scorer(kind: str, weights: Weights, n_labels: int, D: int) -> Callable[[Floats], Floats]:

@@ -159,6 +159,70 @@ class Layers:
         return x_TD, ends
 
 
+class LanguageModelLayers:
+    """The layers of one or two language models, as `layers.lm_encoder.LanguageModelEncoder`.
+
+    Args:
+        config: the `[model]` section.
+        weights: of the module.
+        n_columns: number of input columns after the embeddings, which become the last outputs.
+    """
+
+    def __init__(self, config: Any, weights: Weights, n_columns: int) -> None:
+        if config.cell not in CELLS:
+            raise Refused(f"the cell '{config.cell}'")
+        n_directions, n_states = len(config.pretrained), CELLS[config.cell].n_states
+        self.width = config.embedding_size // n_directions
+        self.n_columns = n_columns
+        self.output_size = config.pretrained_sizes[-1] * n_directions + n_columns
+        self.stacks: list[list[tuple[Layer, State]]] = []
+        n_starts = 0
+        for place in range(n_directions):
+            layers, size = [], self.width
+            for depth, H in enumerate(config.pretrained_sizes):
+                own = weights.of(f"stacks.{place}.layers.{depth}")
+                layer = Layer(config.cell, own, "l0", size, H)
+                layer.is_reverse = place == 1
+                numbers = range(n_starts, n_starts + n_states)
+                start = tuple(weights.take(f"starts.{number}", H) for number in numbers)
+                layers.append((layer, start))
+                n_starts, size = n_starts + n_states, H
+            self.stacks.append(layers)
+
+    def __call__(self, x_TD: Floats) -> tuple[Floats, list[list[State]]]:
+        """Outputs `[T, D]`, and the final state of each direction of the last layer."""
+        outputs, ends = [], []
+        for place, layers in enumerate(self.stacks):
+            y_TH = x_TD[:, place * self.width : (place + 1) * self.width]
+            for layer, start in layers:
+                y_TH, end = layer(y_TH, start)
+            outputs.append(y_TH)
+            ends.append(end)
+        if self.n_columns:
+            outputs.append(x_TD[:, -self.n_columns :])
+        return np.concatenate(outputs, axis=1), [ends]
+
+
+def encoder_of(config: Any, weights: Weights, n_columns: int) -> Layers | LanguageModelLayers:
+    """The encoder of one text.
+
+    Args:
+        config: the `[model]` section.
+        weights: of the encoder.
+        n_columns: number of input columns after the embeddings.
+    """
+    if config.pretrained:
+        return LanguageModelLayers(config, weights, n_columns)
+    return Layers(
+        config.cell,
+        weights.of("recurrent"),
+        config.embedding_size + n_columns,
+        config.hidden_size,
+        config.n_layers,
+        bidirectional=config.bidirectional,
+    )
+
+
 def joined(ends: Sequence[State]) -> State:
     """The states of all directions of a layer side by side."""
     return tuple(np.concatenate(parts) for parts in zip(*ends, strict=True))

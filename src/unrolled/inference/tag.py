@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.inference.recurrence import Floats, Layers
+from unrolled.inference.recurrence import Floats, LanguageModelLayers, Layers
 from unrolled.inference.refusal import Refused
 from unrolled.inference.softmax import softmax
 from unrolled.inference.weights import Weights
@@ -30,16 +30,21 @@ class Tagger:
     def __init__(
         self, config: Any, weights: Weights, n_words: int, n_characters: int, labels: Labels
     ) -> None:
-        if config.pretrained or config.head not in ("crf", "softmax"):
-            raise Refused("an encoder or a head of another kind")
+        if config.head not in ("crf", "softmax"):
+            raise Refused("a head of another kind")
         E, C = config.embedding_size, len(labels)
         self.embedding = weights.take("embedding.weight", n_words, E)
         weights.take("seen_once", n_words)
         self.spelling = spelling_of(config, weights.of("spelling"), n_characters)
+        n_columns, self.context = self.spelling.output_size if self.spelling else 0, None
+        width = E + n_columns
+        if config.pretrained:
+            self.context = LanguageModelLayers(config, weights.of("context"), n_columns)
+            width = self.context.output_size
         self.encoder = Layers(
             config.cell,
             weights.of("encoder.recurrent"),
-            E + (self.spelling.output_size if self.spelling else 0),
+            width,
             config.hidden_size,
             config.n_layers,
             bidirectional=config.bidirectional,
@@ -67,6 +72,8 @@ class Tagger:
         if self.spelling is not None:
             spelled = self.spelling(example.spellings[start : start + size])
             x_TE = np.concatenate([x_TE, spelled], axis=1)
+        if self.context is not None:
+            x_TE, _ = self.context(x_TE)
         y_TD, _ = self.encoder(x_TE)
         scores_TC: Floats = y_TD @ self.weight.T + self.bias
         return scores_TC

@@ -97,7 +97,7 @@ _SETTINGS = {
 _OF_EMBEDDINGS = re.compile(
     r"(source_|target_)?embeddings(_missing|_tuning|_frozen\w*|_extra_words)?"
 )
-_ADDED = {"pretrained": (), "copying": "none", "ngrams": 0, "features": ()}
+_ADDED = {"pretrained": (), "pretrained_sizes": (), "copying": "none", "ngrams": 0, "features": ()}
 """Settings that older runs lack, and the values that those runs were trained with."""
 
 
