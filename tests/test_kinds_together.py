@@ -42,6 +42,8 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "tag ensemble": ("tag", {**SIZES, "char_size": 3}),
     "characters": ("classify", {**SIZES, "characters": "convolution"}),
     "ngrams": ("classify", {**SIZES, "ngrams": 2}),
+    "letters": ("classify", {**SIZES, "ngram_characters": 3}),
+    "by first": ("pair", {**SIZES, "ngrams": 1, "ngrams_by_first": True}),
     "concat": ("classify", {**SIZES, "pooling": "concat"}),
     "all": (
         "classify",
@@ -109,6 +111,16 @@ REFUSED = {
     ("backward", "--page"): r"a page needs a language model that reads from left to right",
     ("characters", "--c"): r"model\.characters is 'convolution', .*export with --onnx",
     ("ngrams", "--c"): r"model\.ngrams is 2, .* train with --model\.ngrams 0",
+    (
+        "letters",
+        "--onnx",
+    ): r"model\.ngram_characters is 3, which cannot be exported yet; predict with",
+    (
+        "letters",
+        "--page",
+    ): r"model\.ngram_characters is 3, .*train with --model\.ngram_characters 0",
+    ("by first", "--onnx"): r"model\.ngrams_by_first is true, .*--model\.ngrams_by_first false",
+    ("letters", "--c"): r"model\.ngram_characters is 3, which cannot be exported yet",
     ("features", "--c"): r"task 'pair' cannot be exported as C",
     ("concat", "--c"): r"model\.pooling is 'concat', .*export with --onnx, .*--model\.pooling max",
     ("pretrained", "--c"): r"model\.pretrained is .*export with --onnx, or train without",

@@ -18,7 +18,7 @@ import torch
 
 import unrolled
 from unrolled import cli
-from unrolled.baselines.features import Ngrams
+from unrolled.baselines.counting import Counting
 from unrolled.baselines.ngram_scores import NgramScores
 from unrolled.decoding.config import DecodingConfig
 from unrolled.kernels import kernels
@@ -82,19 +82,24 @@ def labels(task: str, folder: Path, several: bool = False, **model: Any) -> Path
     if model.get("characters", "none") != "none":
         tokenizers[CHARACTERS] = LETTERS
     if model.get("ngrams"):
-        tokenizers[NGRAMS] = counts(1 if task == "classify" else 2, len(names), model["ngrams"])
+        tokenizers[NGRAMS] = counts(1 if task == "classify" else 2, len(names), model)
     data = LabelData(max_length=11, keep="both", label_separator="|" if several else "")
     sizes = {"embedding_size": 5, "hidden_size": 7, "char_size": 3, "char_filters": 4}
     return written(folder, task, sizes | model, tokenizers, data=data)
 
 
-def counts(n_texts: int, n_labels: int, n: int) -> NgramScores:
+def counts(n_texts: int, n_labels: int, model: dict[str, Any]) -> NgramScores:
     """Scores of n-grams with random weights."""
     rows = [TEXT.casefold().split(), ["the", "old", "cat", "sat", "here", ",", "a", "dog"]]
-    ngrams = tuple(Ngrams.learn(rows, n, min_texts=1) for _ in range(n_texts))
+    counting = Counting.learn(
+        [[row] * n_texts for row in [*rows, PAIRS[0][0].casefold().split()] * 2],
+        model["ngrams"],
+        model.get("ngram_characters", 0),
+        model.get("ngrams_by_first", False),
+    )
     draw = np.random.default_rng(3)
-    weights = draw.normal(size=(n_labels, sum(map(len, ngrams))))
-    return NgramScores(ngrams, weights, draw.normal(size=n_labels), 1.0)
+    weights = draw.normal(size=(n_labels, len(counting)))
+    return NgramScores(counting, weights, draw.normal(size=n_labels), 1.0)
 
 
 def tags(folder: Path, scheme: str = "bio", **model: Any) -> Path:
@@ -148,6 +153,7 @@ CLASSIFIERS = [
     {"several": True},
     *({"ngrams": n, "several": n == 2} for n in (1, 2, 3)),
     {"ngrams": 2, "characters": "recurrent"},
+    {"ngrams": 1, "ngram_characters": 4},
     *({**LANGUAGE_MODELS, "cell": cell, "pooling": "concat"} for cell in CELLS),
     {**LANGUAGE_MODELS, "pooling": "final", "characters": "recurrent", "ngrams": 1},
     {**LANGUAGE_MODELS, "pretrained": ("forward",), "pooling": "attentive"},
@@ -178,6 +184,7 @@ PAIRS_OF_SETTINGS = [
     {"encoder": "concatenated", "features": ("overlap",), "head": "literal", "several": True},
     {"encoder": "bidirectional_conditional", "target": "one_way", "characters": "recurrent"},
     *({"encoder": encoder, "ngrams": 2} for encoder in ("second_only", "aligned")),
+    {"encoder": "conditional", "ngrams": 2, "ngram_characters": 3, "ngrams_by_first": True},
     {**LANGUAGE_MODELS, "encoder": "aligned", "features": ("overlap",), "projection_size": 4},
     {**LANGUAGE_MODELS, "encoder": "conditional", "characters": "convolution", "cell": "gru"},
 ]

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from unrolled.baselines.counting import CountedText
 from unrolled.baselines.features import Ngrams, presence
 from unrolled.baselines.ngram_scores import C_VALUES, NgramScores
 from unrolled.baselines.sklearn_models import log_count_ratios
@@ -56,7 +57,7 @@ def test_log_count_ratios_by_hand() -> None:
 def test_the_fit_solves_logistic_regression_on_ratios() -> None:
     """At the optimum, the gradient of C Σ loss + ‖w‖² / 2 is zero for w on r ∘ f, with a free bias."""
     scores = fitted()
-    ngrams = scores.ngrams[0]
+    ngrams = scores.counting.ngrams[0]
     features = presence(ngrams.count([text for (text,) in TEXTS]))
     ratios = log_count_ratios(features, TRUTH[:, 1], 1.0)
     dense = np.zeros((features.n_rows, features.n_columns))
@@ -75,7 +76,7 @@ def test_the_fit_solves_logistic_regression_on_ratios() -> None:
 def test_shares_of_tokens_add_up_to_the_scores(n, multi_label) -> None:
     scores, texts = three_classes(n, multi_label)
     texts = [*texts, [[]], [["unheard", "good", "of"]], [["good", "good", "good", "film"]]]
-    rows = [scores.ngrams[0].indices_of(text) for (text,) in texts]
+    rows = [CountedText(scores.counting.ngrams[0].indices_of(text)) for (text,) in texts]
     shares = scores.token_scores(0, rows)
     assert [len(each) for each in shares] == [len(text) for (text,) in texts]
     summed = np.stack([each.sum(0) for each in shares]) + scores.bias
@@ -84,9 +85,9 @@ def test_shares_of_tokens_add_up_to_the_scores(n, multi_label) -> None:
 
 def test_an_ngram_shares_its_weight_among_its_words() -> None:
     scores = fitted()
-    ngrams = scores.ngrams[0]
+    ngrams = scores.counting.ngrams[0]
     names = {ngrams.name(i): i for i in range(len(ngrams))}
-    (found,) = scores.token_scores(0, [ngrams.indices_of(["not", "good"])])
+    (found,) = scores.token_scores(0, [CountedText(ngrams.indices_of(["not", "good"]))])
     weight = scores.weights[:, names[("not", "good")]] / 2
     for place, word in enumerate(("not", "good")):
         wanted = scores.weights[:, names[(word,)]] + weight
@@ -101,7 +102,11 @@ def test_two_texts_have_ngrams_of_their_own() -> None:
             [
                 each.sum(0)
                 for each in scores.token_scores(
-                    side, [scores.ngrams[side].indices_of(text[side]) for text in texts]
+                    side,
+                    [
+                        CountedText(scores.counting.ngrams[side].indices_of(text[side]))
+                        for text in texts
+                    ],
                 )
             ]
         )
@@ -124,7 +129,7 @@ def test_the_order_of_rows_does_not_matter() -> None:
     random.Random(5).shuffle(order)
     one, other = fitted(), NgramScores.fit([TEXTS[i] for i in order], TRUTH[order], n=2)
     assert one.c == other.c
-    assert one.ngrams[0].tokens == other.ngrams[0].tokens
+    assert one.counting.ngrams[0].tokens == other.counting.ngrams[0].tokens
     np.testing.assert_allclose(one.weights, other.weights, atol=1e-4)
 
 
@@ -147,7 +152,7 @@ def test_odd_tokens_survive_a_file(tmp_path) -> None:
     scores = NgramScores.fit(texts, truth, n=2)
     scores.save(tmp_path / "ngrams.safetensors")
     again = NgramScores.load(tmp_path / "ngrams.safetensors")
-    assert again.ngrams[0].tokens == scores.ngrams[0].tokens
+    assert again.counting.ngrams[0].tokens == scores.counting.ngrams[0].tokens
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ CONFIGS = {
     "recurrent": {"characters": "recurrent"},
     "convolution": {"characters": "convolution", "char_window": 2},
     "counted": {"ngrams": 2},
+    "counted characters": {"ngrams": 1, "ngram_characters": 4},
     "all": {"characters": "convolution", "ngrams": 3},
 }
 

@@ -107,8 +107,8 @@ def check_facts(example, words, tokenizers) -> None:
     letters, scores = tokenizers[CHARACTERS], tokenizers[beside.NGRAMS]
     assert tokenizers["text"].pieces(example.texts[0]) == words
     assert ["".join(letters.pieces(word)) for word in example.facts.spellings[0]] == words
-    tokens = scores.ngrams[0].tokens
-    assert [tokens[index] for index in example.facts.grams[0]] == words
+    tokens = scores.counting.ngrams[0].tokens
+    assert [tokens[index] for index in example.facts.counted[0].tokens] == words
 
 
 def test_variants_of_a_comparison_learn_what_they_read(tmp_path) -> None:

@@ -96,7 +96,7 @@ def test_a_mixed_head_without_counts_is_the_network() -> None:
 @pytest.mark.parametrize("kind", ["bpe", "char"])
 def test_ngrams_of_any_tokens_can_be_counted(kind) -> None:
     model, examples, tokenizers = built(replace(SMALL, ngrams=2), text=TextConfig(kind=kind))
-    assert all(len(each.facts.grams[0]) == len(each.texts[0]) for each in examples)
+    assert all(len(each.facts.counted[0].tokens) == len(each.texts[0]) for each in examples)
     assert np.isfinite(probabilities(model, examples, tokenizers)).all()
 
 

@@ -14,6 +14,7 @@ import torch
 from beside_examples import CONFIGS, KINDS, LOWER, PAIR, pair_rows, recipe_of
 
 import unrolled
+from unrolled.baselines.counting import CountedText
 from unrolled.cli import main
 from unrolled.errors import RunError
 from unrolled.inspect.attribution import explain_words
@@ -117,7 +118,9 @@ def test_attributions_of_a_mixture_add_up(trained) -> None:
     [[words]] = explain_words(model, ["so good"])
     (prediction,) = model.predict(["so good"])
     scores = model.tokenizers[beside.NGRAMS]
-    (shares,) = scores.token_scores(0, [scores.ngrams[0].indices_of(["so", "good"])])
+    (shares,) = scores.token_scores(
+        0, [CountedText(scores.counting.ngrams[0].indices_of(["so", "good"]))]
+    )
     label = int(prediction.probabilities.argmax())
     wanted = shares[:, label] - shares[:, 1 - label]
     found = np.array([weight for _, weight in words])

@@ -90,7 +90,7 @@ class Ngrams:
                 np.unique(rows_P[there_P] * width + at) % width, minlength=len(distinct)
             )
             known.append(distinct[n_texts >= min_texts])
-            grams_P = _find(keys_P, known[-1])
+            grams_P = find(keys_P, known[-1])
         return cls(tokens, tuple(known))
 
     def __len__(self) -> int:
@@ -135,7 +135,7 @@ class Ngrams:
         offset = len(self.tokens)
         for shorter, known in enumerate(self.keys, start=1):
             keys_P = _keys(grams_P, tokens_P, rows_P, shorter, len(self.tokens))
-            grams_P = _find(keys_P, known)
+            grams_P = find(keys_P, known)
             yield (at := np.flatnonzero(grams_P >= 0)), offset + grams_P[at]
             offset += len(known)
 
@@ -209,8 +209,8 @@ def _keys(
     return keys_P
 
 
-def _find(keys_P: Indices, known: Indices) -> Indices:
-    """The index of each key among the known ones; −1 for an unknown key."""
+def find(keys_P: Indices, known: Indices) -> Indices:
+    """The index of each key among the known ones, which are increasing; −1 for an unknown key."""
     if not len(known):
         return np.full(len(keys_P), -1, np.int64)
     at_P = np.minimum(np.searchsorted(known, keys_P), len(known) - 1)

@@ -1,20 +1,21 @@
 """Scores of labels that are sums over the n-grams of a text: the counting part of a label model.
 
-The features are those of `nb_logistic`, the presence of each n-gram times its log-count ratio (Wang &
-Manning 2012; equations in `sklearn_models.py`), and so is the model: logistic regression, with more than
-two labels one against the rest. It is fitted on training examples alone: the value of C is the one with
-the least log-loss on parts of them that were left out.
+The model is logistic regression, with more than two labels one against the rest. The features of words
+alone are those of `nb_logistic`, the presence of each n-gram times its log-count ratio (Wang & Manning
+2012; equations in `sklearn_models.py`). If n-grams of characters are counted, all features are
+TF-IDF. The scores are fitted on training examples alone: the value of C is the one with the least loss
+on parts of them that were left out.
 
-As all scores are linear, the score of a text is the bias plus a share for each of its tokens. An n-gram
-counts once, however often it occurs, so its weight is divided by its number of occurrences and by n.
+As all scores are linear, the score of a text is the bias plus a share for each of its tokens. The value
+of an n-gram times its weight is divided by its number of occurrences and by its number of tokens.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -25,8 +26,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from unrolled import documents, storage
+from unrolled.baselines.character_ngrams import CharacterNgrams
 from unrolled.baselines.config import BaselineConfig, Family
-from unrolled.baselines.features import Cells, Ngrams, beside, presence
+from unrolled.baselines.counting import CountedText, Counting
+from unrolled.baselines.features import Cells, Ngrams
 from unrolled.baselines.model import Example, check_examples
 from unrolled.baselines.sklearn_models import Problem, Scikit
 from unrolled.errors import DataError, RunError
@@ -34,6 +37,9 @@ from unrolled.wording import count_of
 
 C_VALUES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Values of scikit-learn's C to choose from, those of `nb_logistic`."""
+
+TFIDF_C_VALUES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+"""The same for TF-IDF, those of `bigrams`."""
 
 _N_FOLDS = 5
 _MANY_TOKENS = 1_000_000
@@ -45,16 +51,16 @@ _MOST_BYTES = 4 << 30
 
 @dataclass(frozen=True, eq=False)
 class NgramScores:
-    """A linear model of labels on the presence of n-grams.
+    """A linear model of labels on n-grams.
 
     Args:
-        ngrams: the vocabulary of each text of an example.
-        weights: `[C, F]`, for each label and n-gram; the n-grams of the first text come first.
+        counting: what is counted.
+        weights: `[C, F + K]`, for each label and feature.
         bias: `[C]`.
         c: the chosen value of C.
     """
 
-    ngrams: tuple[Ngrams, ...]
+    counting: Counting
     weights: NDArray[np.float64]
     bias: NDArray[np.float64]
     c: float
@@ -66,7 +72,9 @@ class NgramScores:
         Raises:
             UnavailableError: scikit-learn is not installed.
         """
-        return Scikit.load("counting n-grams (model.ngrams)", "set model.ngrams to 0")
+        return Scikit.load(
+            "counting n-grams (model.ngrams, model.ngram_characters)", "set them to 0"
+        )
 
     @classmethod
     def fit(
@@ -75,6 +83,8 @@ class NgramScores:
         truth_NC: NDArray[np.bool_],
         *,
         n: int,
+        characters: int = 0,
+        by_first: bool = False,
         multi_label: bool = False,
         class_weights: Literal["none", "balanced"] = "none",
     ) -> NgramScores:
@@ -83,35 +93,34 @@ class NgramScores:
         Args:
             texts: the tokens of the texts of each example, one or two.
             truth_NC: whether each example has each label.
-            n: length of the longest n-grams.
+            n, characters, by_first: what is counted; see `Counting.learn`.
             multi_label: whether an example has any number of labels rather than one.
             class_weights: "balanced" weights each class by the inverse of its frequency.
 
         Raises:
-            DataError: there are no examples, or too many labels and n-grams.
+            DataError: there are no examples, or too many labels and n-grams, or too many first texts.
             UnavailableError: scikit-learn is not installed.
         """
         if not texts:
             raise DataError("n-grams are counted on training rows; there are none")
         check_examples(texts, len(texts[0]))
         scikit = cls.check_available()
-        sides = list(zip(*texts, strict=True))
-        ngrams = tuple(Ngrams.learn(side, n, min_texts=1) for side in sides)
-        n_ngrams, n_labels = sum(map(len, ngrams)), truth_NC.shape[1]
-        if n_ngrams * n_labels > _MOST_WEIGHTS:
+        counting = Counting.learn(texts, n, characters, by_first)
+        n_labels = truth_NC.shape[1]
+        if len(counting) * n_labels > _MOST_WEIGHTS:
             raise DataError(
-                f"the {count_of(n_ngrams, 'n-gram')} of the training part have a weight for each of "
-                f"{count_of(n_labels, 'label')}, which are too many; set model.ngrams to a smaller "
-                "number, or to 0"
+                f"the {count_of(len(counting), 'n-gram')} of the training part have a weight for each of "
+                f"{count_of(n_labels, 'label')}, which are too many; set model.ngrams, or "
+                "model.ngram_characters, to a smaller number, or to 0"
             )
-        cells = [presence(each.count(side)) for each, side in zip(ngrams, sides, strict=True)]
-        features = beside(cells, len(texts))
-        family = Family(n, "presence", C_VALUES, has_ratios=True)
+        features = counting.features(texts)
+        family = _family(counting)
         config = BaselineConfig(class_weights=class_weights)
+        is_one_against_all = multi_label or n_labels > 2
 
         def solve(rows: NDArray[np.int64], c: float) -> tuple[Any, Any]:
             part = _rows_of(features, rows)
-            problem = Problem(scikit, part, truth_NC[rows], multi_label, family, config)
+            problem = Problem(scikit, part, truth_NC[rows], is_one_against_all, family, config)
             weights, bias, _ = problem.solve(c)
             return _for_each_label(weights, bias, n_labels)
 
@@ -122,9 +131,9 @@ class NgramScores:
             )
 
         folds = list(_folds(texts))
-        c = min(C_VALUES, key=loss) if folds and features.n_columns else 1.0
+        c = _first_minimum(loss, family.c_values) if folds and len(counting) else 1.0
         weights, bias = solve(np.arange(len(texts)), c)
-        return cls(ngrams, weights, bias, c)
+        return cls(counting, weights, bias, c)
 
     @property
     def n_labels(self) -> int:
@@ -132,36 +141,38 @@ class NgramScores:
         return len(self.bias)
 
     def __len__(self) -> int:
-        return sum(map(len, self.ngrams))
+        return len(self.counting)
 
-    def token_scores(self, side: int, rows: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
+    def token_scores(self, side: int, rows: Sequence[CountedText]) -> list[NDArray[np.float64]]:
         """The share of each token in the scores of its text, `[T, C]` for each row.
 
         Args:
             side: index of the text in an example, from 0.
-            rows: the tokens of each row by `Ngrams.indices_of`.
+            rows: the tokens of each row.
         """
-        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        tokens_P = np.fromiter((id_ for row in rows for id_ in row), np.int64, int(lengths.sum()))
-        rows_P = np.repeat(np.arange(len(rows)), lengths)
-        ngrams, start = self.ngrams[side], sum(map(len, self.ngrams[:side]))
-        shares_PC = np.zeros((len(tokens_P), self.n_labels))
-        for n, (at, grams) in enumerate(ngrams.occurrences(tokens_P, rows_P), start=1):
-            keys = rows_P[at] * max(1, len(ngrams)) + grams
-            _, which, number = np.unique(keys, return_inverse=True, return_counts=True)
-            part = (self.weights[:, start + grams] / (n * number[which])).T
-            for place in range(n):
-                # No two n-grams of the same length begin at the same token.
-                shares_PC[at + place] += part
-        return np.split(shares_PC, np.cumsum(lengths)[:-1]) if len(rows) else []
+        if not rows:
+            return []
+        ends = np.cumsum([len(row.tokens) for row in rows])
+        shares_PC = np.zeros((ends[-1], self.n_labels))
+        n_shared = self.counting.n_shared
+        for found in self.counting.occurrences(side, rows):
+            part_CK = self.weights[:, found.features]
+            if self.counting.firsts:
+                own_K = self.counting.own_of(found, rows)
+                part_CK = part_CK + np.where(own_K >= 0, self.weights[:, n_shared + own_K], 0.0)
+            part_CK = part_CK * found.values
+            for place in range(int(found.lengths.max(initial=0))):
+                here = found.lengths > place
+                at = found.tokens[here] + place
+                for label, part_K in enumerate(part_CK[:, here]):
+                    shares_PC[:, label] += np.bincount(at, part_K, minlength=len(shares_PC))
+        return np.split(shares_PC, ends[:-1])
 
     def scores(self, texts: Sequence[Example]) -> NDArray[np.float64]:
         """`[N, C]`, the scores of examples: log-odds of each label, of two labels half of them."""
-        sides = zip(self.ngrams, zip(*texts, strict=True), strict=True) if texts else ()
-        cells = [presence(ngrams.count(side)) for ngrams, side in sides]
-        if not cells:
+        if not texts:
             return np.empty((0, self.n_labels))
-        return beside(cells, len(texts)).times(self.weights) + self.bias
+        return self.counting.features(texts).times(self.weights) + self.bias
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the scores as one safetensors file."""
@@ -170,12 +181,16 @@ class NgramScores:
             "bias": self.bias,
             "c": np.array([self.c]),
         }
-        for side, ngrams in enumerate(self.ngrams):
-            text = json.dumps(ngrams.tokens, ensure_ascii=False)
-            # A token may contain half a surrogate pair, as in `model.write_folder`.
-            arrays[f"tokens.{side}"] = np.frombuffer(
-                text.encode("utf-8", "surrogatepass"), np.uint8
-            )
+        counting = self.counting
+        if counting.idf is not None:
+            arrays["idf"] = counting.idf
+        if counting.firsts:
+            arrays |= {"firsts": _written(counting.firsts), "own": counting.own}
+        for side, letters in enumerate(counting.characters):
+            arrays[f"characters.{side}"] = _written(letters.grams)
+            arrays[f"longest.{side}"] = np.array([letters.longest])
+        for side, ngrams in enumerate(counting.ngrams):
+            arrays[f"tokens.{side}"] = _written(ngrams.tokens)
             for n, keys in enumerate(ngrams.keys, start=2):
                 arrays[f"keys.{side}.{n}"] = keys
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -202,28 +217,68 @@ class NgramScores:
             ) from None
 
 
+def _written(texts: Sequence[str]) -> NDArray[np.uint8]:
+    text = json.dumps(texts, ensure_ascii=False)
+    # A token may contain half a surrogate pair, as in `model.write_folder`.
+    return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+
+
+def _read(path: Path, array: NDArray[Any]) -> tuple[str, ...]:
+    text = array.tobytes().decode("utf-8", "surrogatepass")
+    texts = documents.parse_json(path, text, surrogates=True)
+    if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+        raise ValueError("the tokens are no list of texts")
+    return tuple(texts)
+
+
 def _of_arrays(arrays: dict[str, NDArray[Any]], path: Path) -> NgramScores:
     """The scores of the arrays of a file, which are checked."""
-    weights, bias = arrays["weights"], arrays["bias"]
+    weights, bias, idf = arrays["weights"], arrays["bias"], arrays.get("idf")
     n_sides = sum(name.startswith("tokens.") for name in arrays)
-    ngrams = []
+    ngrams, letters = [], []
     for side in range(n_sides):
-        text = arrays[f"tokens.{side}"].tobytes().decode("utf-8", "surrogatepass")
-        tokens = documents.parse_json(path, text, surrogates=True)
-        if not isinstance(tokens, list) or not all(isinstance(each, str) for each in tokens):
-            raise ValueError("the tokens are no list of texts")
         longest = sum(name.startswith(f"keys.{side}.") for name in arrays)
         keys = tuple(arrays[f"keys.{side}.{n}"] for n in range(2, longest + 2))
-        if any(each.dtype != np.int64 or each.ndim != 1 for each in keys):
-            raise ValueError("the keys of n-grams are no whole numbers")
-        ngrams.append(Ngrams(tuple(tokens), keys))
-    n_features = sum(map(len, ngrams))
+        _check_keys(*keys)
+        ngrams.append(Ngrams(_read(path, arrays[f"tokens.{side}"]), keys))
+        if idf is not None:
+            grams = _read(path, arrays[f"characters.{side}"])
+            letters.append(CharacterNgrams(grams, int(arrays[f"longest.{side}"][0])))
+    counting = Counting(tuple(ngrams), tuple(letters), idf)
+    if "firsts" in arrays:
+        firsts, own = _read(path, arrays["firsts"]), arrays["own"]
+        _check_keys(own)
+        counting = replace(counting, firsts=firsts, own=own)
     is_of_floats = weights.dtype == bias.dtype == np.float64
     if not (
-        n_sides and is_of_floats and weights.shape == (len(bias), n_features) and bias.ndim == 1
+        n_sides and is_of_floats and weights.shape == (len(bias), len(counting)) and bias.ndim == 1
     ):
         raise ValueError("the weights do not match the n-grams")
-    return NgramScores(tuple(ngrams), weights, bias, float(arrays["c"][0]))
+    if idf is not None and (idf.dtype != np.float64 or idf.shape != (counting.n_shared,)):
+        raise ValueError("the document frequencies do not match the n-grams")
+    return NgramScores(counting, weights, bias, float(arrays["c"][0]))
+
+
+def _check_keys(*keys: NDArray[Any]) -> None:
+    if any(each.dtype != np.int64 or each.ndim != 1 for each in keys):
+        raise ValueError("the keys of n-grams are no whole numbers")
+
+
+def _family(counting: Counting) -> Family:
+    """How the features are weighted, and the values of C to choose from."""
+    if counting.idf is None:
+        return Family(1, "presence", C_VALUES, has_ratios=True)
+    return Family(1, "tfidf", TFIDF_C_VALUES)
+
+
+def _first_minimum(loss: Callable[[float], float], values: Sequence[float]) -> float:
+    """The first of increasing values of C after which the loss rises; larger ones take longer to fit."""
+    best, least = values[0], loss(values[0])
+    for value in values[1:]:
+        if (found := loss(value)) >= least:
+            break
+        best, least = value, found
+    return best
 
 
 def _rows_of(features: Cells, rows: NDArray[np.int64]) -> Cells:

@@ -150,7 +150,7 @@ def _counted_pieces(words: Tokenizer, scores: NgramScores) -> list[list[int]]:
     if words.kind != "bpe":
         return []
     pieces = words.pieces(range(len(words)))
-    return [ngrams.indices_of(pieces) for ngrams in scores.ngrams]
+    return [ngrams.indices_of(pieces) for ngrams in scores.counting.ngrams]
 
 
 def _reads(recipe: Recipe) -> tuple[str, int]:

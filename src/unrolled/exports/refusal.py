@@ -30,10 +30,10 @@ class _Refused:
 
 
 def check_run(predictor: Any, form: Literal["ONNX", "C", "page"]) -> None:
-    """Refuse an ensemble, and a language model that reads backwards, where an export does not hold them.
+    """Refuse a run that an export does not hold.
 
     An ONNX export and a page hold ensembles that predict labels of texts; only an ONNX export holds
-    language models that read backwards.
+    language models that read backwards. None holds n-grams of characters, or those by first text.
 
     Args:
         predictor: the run, from `load`.
@@ -42,6 +42,11 @@ def check_run(predictor: Any, form: Literal["ONNX", "C", "page"]) -> None:
     Raises:
         ConfigError: it is one of them; for an ensemble, the message names a member.
     """
+    for refused in _uncounted(predictor.recipe.model):
+        raise ConfigError(
+            f"model.{refused.name} is {refused.value}, which cannot be exported yet; predict with the "
+            f"run itself, or train with --model.{refused.name} {refused.instead}"
+        )
     averages = form != "C" and predictor.task.name in _OF_TEXTS
     if predictor.folder is not None and not averages:
         check_single(predictor.folder, "an export of this task or form holds")
@@ -69,6 +74,14 @@ def check_settings(predictor: Any) -> None:
             f"model.{refused.name} is {refused.value}, which cannot be exported as C yet; export with "
             f"--onnx, or train {instead}"
         )
+
+
+def _uncounted(config: Any) -> Iterator[_Refused]:
+    """What is counted and in no export."""
+    if longest := getattr(config, "ngram_characters", 0):
+        yield _Refused("ngram_characters", str(longest), "0")
+    if getattr(config, "ngrams_by_first", False):
+        yield _Refused("ngrams_by_first", "true", "false")
 
 
 def _refused(task: str, config: Any) -> Iterator[_Refused]:

@@ -13,7 +13,7 @@ from unrolled.exports.runtime import ExportedModel, Session, ids_of
 from unrolled.layers.alignment import in_common
 from unrolled.layers.characters import Spellings
 from unrolled.layers.crf import LinearChainCRF
-from unrolled.layers.mixed_head import label_head
+from unrolled.layers.mixed_head import counts, label_head
 from unrolled.shapes import Float, Padded
 from unrolled.tasks.tag.data import TagBatch
 from unrolled.text.config import PAD_ID
@@ -65,7 +65,7 @@ class ExportedClassifier(ExportedModel):
             counted_bias=counted_bias,
         )
         head.thresholds.copy_(torch.tensor(thresholds, dtype=torch.float64))
-        if config.ngrams:
+        if counts(config):
             head.share.fill_(share)
             head.part_thresholds.copy_(torch.tensor(part_thresholds, dtype=torch.float64))
         self.head = head

@@ -88,7 +88,8 @@ class HeadSettings(Protocol):
     """The settings of a `[model]` section that determine its head.
 
     Args:
-        ngrams: length of the longest n-grams that are counted; 0 for none.
+        ngrams: length of the longest n-grams of tokens that are counted; 0 for none.
+        ngram_characters: the same for n-grams of characters.
         label_smoothing: see `LabelHead`.
     """
 
@@ -96,7 +97,15 @@ class HeadSettings(Protocol):
     def ngrams(self) -> int: ...
 
     @property
+    def ngram_characters(self) -> int: ...
+
+    @property
     def label_smoothing(self) -> float: ...
+
+
+def counts(config: HeadSettings) -> bool:
+    """Whether n-grams are counted beside the network."""
+    return bool(config.ngrams or config.ngram_characters)
 
 
 def label_head(
@@ -110,7 +119,7 @@ def label_head(
 ) -> LabelHead:
     """The head that the settings ask for; the other arguments are those of `MixedHead`."""
     smoothing = config.label_smoothing
-    if not config.ngrams:
+    if not counts(config):
         return LabelHead(scorer, n_labels, multi_label=multi_label, label_smoothing=smoothing)
     return MixedHead(
         scorer,

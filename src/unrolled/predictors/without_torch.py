@@ -85,9 +85,10 @@ TASKS = {
 _ANY_MODEL = "cell embedding_size hidden_size dropout_rate word_rate unknown_rate recurrent_init"
 _OF_WORDS = "characters char_size char_filters char_window pretrained pretrained_sizes"
 _SETTINGS = {
-    "classify": "n_layers bidirectional pooling label_smoothing class_weights forget_bias ngrams",
+    "classify": "n_layers bidirectional pooling label_smoothing class_weights forget_bias ngrams "
+    "ngram_characters",
     "pair": "encoder condition target projection_size bidirectional head learned_start "
-    "label_smoothing class_weights forget_bias ngrams features",
+    "label_smoothing class_weights forget_bias ngrams features ngram_characters ngrams_by_first",
     "tag": "head transitions n_layers bidirectional forget_bias",
     "translate": "encoder_size encoder_layers decoder_layers bidirectional attention input_feeding "
     "copying label_smoothing sampling_rate tied_embeddings forget_bias",
@@ -97,7 +98,11 @@ _SETTINGS = {
 _OF_EMBEDDINGS = re.compile(
     r"(source_|target_)?embeddings(_missing|_tuning|_frozen\w*|_extra_words)?"
 )
-_ADDED = {"pretrained": (), "pretrained_sizes": (), "copying": "none", "ngrams": 0, "features": ()}
+_ADDED = {
+    **dict.fromkeys(("pretrained", "pretrained_sizes", "features"), ()),
+    **dict.fromkeys(("ngrams", "ngram_characters"), 0),
+    "copying": "none",
+}
 """Settings that older runs lack, and the values that those runs were trained with."""
 
 
@@ -243,8 +248,8 @@ class TextPredictor(LabelAnswers):
         assert facts is not None
         assert facts.scores is not None
         scores_C: Floats = self._counted_bias
-        for side, grams in list(enumerate(facts.grams))[self._model.sides]:
-            scores_C = scores_C + facts.scores.token_scores(side, [grams])[0].sum(0)
+        for side, text in list(enumerate(facts.counted))[self._model.sides]:
+            scores_C = scores_C + facts.scores.token_scores(side, [text])[0].sum(0)
         return scores_C
 
     def _is_known(self, example: LabelledExample) -> bool:

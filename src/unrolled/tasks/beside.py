@@ -19,12 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.baselines.character_ngrams import SHORTEST
+from unrolled.baselines.counting import CountedText
 from unrolled.baselines.ngram_scores import NgramScores
 from unrolled.config import Range
 from unrolled.errors import ConfigError, DataError
 from unrolled.layers.alignment import in_common
 from unrolled.layers.characters import Spellings, with_characters
-from unrolled.layers.mixed_head import MixedHead
+from unrolled.layers.mixed_head import MixedHead, counts
 from unrolled.layers.unknown import count_ids, shares_of, some_unknown
 from unrolled.shapes import Float, Padded
 from unrolled.tasks.facts import OF_WORDS, TokenFacts, Tokens, truncate
@@ -37,9 +39,9 @@ from unrolled.text.tokenizer import Tokenizer
 from unrolled.wording import count_of
 
 Ngrams = Annotated[int, Range(0, 8)]
-"""Length of the longest n-grams that are counted."""
+"""Length of the longest n-grams that are counted, of tokens or of characters."""
 
-LEARNED = ("characters", "ngrams", "class_weights")
+LEARNED = ("characters", "ngrams", "ngram_characters", "ngrams_by_first", "class_weights")
 """Settings of `[model]` that determine what is learned before training; see `learned`."""
 
 MOST_COUNTED_LABELS = 1_000
@@ -49,7 +51,8 @@ def check(config: Any, text: TextConfig) -> None:
     """Check, before any data are read, that a model can read what its settings name.
 
     Raises:
-        ConfigError: characters are to be read of tokens that are not words.
+        ConfigError: characters are to be read or counted of tokens that are not words, or n-grams of
+            single characters are to be counted, or n-grams by first texts, but no n-grams.
         UnavailableError: n-grams are to be counted, and scikit-learn is not installed.
     """
     if config.characters != "none" and text.kind not in OF_WORDS:
@@ -57,8 +60,23 @@ def check(config: Any, text: TextConfig) -> None:
             f"model.characters is '{config.characters}', but text.kind is '{text.kind}', whose tokens "
             "are not words; set text.kind to 'word' or 'space', or model.characters to 'none'"
         )
-    if config.ngrams:
+    if config.ngram_characters and text.kind not in OF_WORDS:
+        raise ConfigError(
+            f"model.ngram_characters is {config.ngram_characters}, but text.kind is '{text.kind}', whose "
+            "tokens are not words; set text.kind to 'word' or 'space', or model.ngram_characters to 0"
+        )
+    if 0 < config.ngram_characters < SHORTEST:
+        raise ConfigError(
+            f"model.ngram_characters is {config.ngram_characters}, but the n-grams of characters that "
+            f"are counted have at least {SHORTEST}; set it to {SHORTEST} or more, or to 0"
+        )
+    if counts(config):
         NgramScores.check_available()
+    elif getattr(config, "ngrams_by_first", False):
+        raise ConfigError(
+            "model.ngrams_by_first counts n-grams by the first text, but none are counted; set "
+            "model.ngrams or model.ngram_characters, or model.ngrams_by_first to false"
+        )
 
 
 def sizes(tokenizers: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +125,7 @@ def learned(config: Any, rows: TrainingRows, data: LabelData) -> dict[str, Any]:
         written = Tokens(rows.words, folded=False)
         tokens = chain.from_iterable(chain.from_iterable(written(row) for row in rows.texts))
         found[CHARACTERS] = learn_characters(tokens, data.max_characters)
-    if config.ngrams:
+    if counts(config):
         found[NGRAMS] = _scores(config, rows, data)
     return found
 
@@ -120,8 +138,9 @@ def _scores(config: Any, rows: TrainingRows, data: LabelData) -> NgramScores:
         )
     n_labels = len(rows.labels)
     if n_labels > MOST_COUNTED_LABELS:
+        name = "ngrams" if config.ngrams else "ngram_characters"
         raise DataError(
-            f"model.ngrams is for at most {MOST_COUNTED_LABELS:,} labels, found {n_labels:,}; set it to 0"
+            f"model.{name} is for at most {MOST_COUNTED_LABELS:,} labels, found {n_labels:,}; set it to 0"
         )
     folded = Tokens(rows.words, folded=True)
     examples, given = [], []
@@ -138,6 +157,8 @@ def _scores(config: Any, rows: TrainingRows, data: LabelData) -> NgramScores:
         examples,
         truth_NC,
         n=config.ngrams,
+        characters=config.ngram_characters,
+        by_first=getattr(config, "ngrams_by_first", False),
         multi_label=rows.labels.multi_label,
         class_weights=config.class_weights,
     )
@@ -150,11 +171,11 @@ class Counted:
     """The counted tokens of a batch.
 
     Args:
-        rows: for each text of the batch, the tokens of each row, as in `TokenFacts.grams`.
+        rows: for each text of the batch, the tokens of each row, as in `TokenFacts.counted`.
         scores: the scores of n-grams.
     """
 
-    def __init__(self, rows: Sequence[Sequence[Sequence[int]]], scores: NgramScores) -> None:
+    def __init__(self, rows: Sequence[Sequence[CountedText]], scores: NgramScores) -> None:
         self._rows, self._scores = rows, scores
 
     def shares(self, side: int, n_steps: int) -> Float[Tensor, "B T C"]:
@@ -203,8 +224,8 @@ def collate_facts(facts: Sequence[TokenFacts | None]) -> Beside:
         spellings = Spellings(letters_of(numbers), places)
     scores = given[0].scores
     if scores is not None:
-        sides = range(len(given[0].grams))
-        counted = Counted([[each.grams[side] for each in given] for side in sides], scores)
+        sides = range(len(given[0].counted))
+        counted = Counted([[each.counted[side] for each in given] for side in sides], scores)
     return Beside(spellings, counted)
 
 

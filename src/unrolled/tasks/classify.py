@@ -81,6 +81,8 @@ class ClassifyConfig:
         char_window: number of characters that a filter reads.
         ngrams: length of the longest n-grams that are counted beside the network (`layers.mixed_head`);
             0 for none. Their weights are fitted with scikit-learn before training.
+        ngram_characters: length of the longest n-grams of characters, of 2 or more, that are counted in
+            words in lower case; 0 for none.
         embeddings: see `unrolled.tasks.embeddings`.
     """
 
@@ -104,6 +106,7 @@ class ClassifyConfig:
     char_filters: Width = 50
     char_window: CharWindow = 3
     ngrams: Ngrams = 0
+    ngram_characters: Ngrams = 0
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:

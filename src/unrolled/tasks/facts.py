@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from unrolled.baselines.character_ngrams import Indices
+    from unrolled.baselines.counting import CountedText
     from unrolled.baselines.ngram_scores import NgramScores
 
 OF_WORDS = ("word", "space")
@@ -44,12 +47,12 @@ class TokenFacts:
 
     Args:
         spellings: the character ids of the tokens of each text; () if they are not read.
-        grams: the index of each token among those that are counted, −1 for others; () if none are.
+        counted: the tokens of each text as they are counted; () if none are.
         scores: the scores of n-grams; None if none are counted.
     """
 
     spellings: tuple[list[Spelling], ...] = ()
-    grams: tuple[list[int], ...] = ()
+    counted: tuple[CountedText, ...] = ()
     scores: NgramScores | None = None
 
     def changed(self, change: Callable[[int, list[Any]], list[Any]]) -> TokenFacts:
@@ -60,7 +63,7 @@ class TokenFacts:
         """
         return TokenFacts(
             tuple(change(side, facts) for side, facts in enumerate(self.spellings)),
-            tuple(change(side, facts) for side, facts in enumerate(self.grams)),
+            tuple(text.changed(partial(change, side)) for side, text in enumerate(self.counted)),
             self.scores,
         )
 
@@ -72,8 +75,9 @@ class TokenFacts:
             silent: the ids of characters without content, and of unknown ones.
         """
         letters = chain.from_iterable(chain.from_iterable(self.spellings[sides]))
-        grams = chain.from_iterable(self.grams[sides])
-        return any(id_ not in silent for id_ in letters) or any(index >= 0 for index in grams)
+        return any(id_ not in silent for id_ in letters) or any(
+            text.is_known for text in self.counted[sides]
+        )
 
 
 def token_facts(
@@ -98,23 +102,23 @@ def token_facts(
     if letters is None and scores is None:
         return [None] * n_rows
     known: dict[str, Spelling] = {}
+    known_grams: list[dict[str, Indices]] = [{} for _ in texts]
     written, folded = Tokens(words, folded=False), Tokens(words, folded=True)
     found: list[TokenFacts | None] = []
     for row in range(n_rows):
         sides = [(text[row], rows[row]) for text, rows in zip(texts, ids, strict=True)]
         spellings: tuple[list[Spelling], ...] = ()
-        grams: tuple[list[int], ...] = ()
+        counted: tuple[CountedText, ...] = ()
         if letters is not None:
             most = data.max_characters
             spellings = tuple(
                 list(spelled(written.of(*side), letters, most, known)) for side in sides
             )
         if scores is not None:
-            grams = tuple(
-                ngrams.indices_of(folded.of(*side))
-                for ngrams, side in zip(scores.ngrams, sides, strict=True)
-            )
-        found.append(TokenFacts(spellings, grams, scores))
+            tokens = [folded.of(*side) for side in sides]
+            first = truncate(tokens[0], data)
+            counted = scores.counting.texts_of(tokens, first, known_grams)
+        found.append(TokenFacts(spellings, counted, scores))
     return found
 
 

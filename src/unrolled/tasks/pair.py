@@ -115,6 +115,11 @@ class PairConfig:
         char_window: number of characters that a filter reads.
         ngrams: length of the longest n-grams that are counted beside the network (`layers.mixed_head`);
             0 for none. Their weights are fitted with scikit-learn before training.
+        ngram_characters: length of the longest n-grams of characters, of 2 or more, that are counted in
+            words in lower case; 0 for none.
+        ngrams_by_first: whether what is counted in the second text has, for each first text of the
+            training part, a weight of its own beside the shared one (`baselines.counting`); for a first
+            text that has few different values, such as the target of a stance.
         features: what the two texts have in common, also read: "overlap", for each word whether it occurs
             in the other text; "difference" and "product" of the encodings u and v of the two texts,
             |u − v| and u ∘ v (Mou et al. 2016), for encoders with one of each text.
@@ -145,6 +150,8 @@ class PairConfig:
     char_filters: Width = 50
     char_window: CharWindow = 3
     ngrams: Ngrams = 0
+    ngram_characters: Ngrams = 0
+    ngrams_by_first: bool = False
     features: tuple[PairFeature, ...] = ()
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
@@ -163,6 +170,11 @@ class PairConfig:
                 "model.target only applies to encoder 'bidirectional_conditional'; remove it"
             )
         _check_features(self)
+        if self.ngrams_by_first and self.encoder in _CONTROLS:
+            raise ConfigError(
+                "model.ngrams_by_first counts the second text by the first, but the encoder "
+                f"'{self.encoder}' reads only one; set it to false"
+            )
 
 
 def _check_features(config: PairConfig) -> None:

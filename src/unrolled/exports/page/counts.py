@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.baselines.counting import Counting
 from unrolled.baselines.features import Ngrams
 from unrolled.baselines.ngram_scores import NgramScores
 from unrolled.exports.page.program import array_of, stored
@@ -24,7 +25,7 @@ def packed(scores: NgramScores, block: bytearray) -> dict[str, Any]:
         block: the bytes of the page.
     """
     sides = []
-    for ngrams in scores.ngrams:
+    for ngrams in scores.counting.ngrams:
         n_tokens = len(ngrams.tokens)
         pairs = [divmod(keys, n_tokens) for keys in ngrams.keys]
         grams = [[stored(part, block) for part in pair] for pair in pairs]
@@ -55,7 +56,7 @@ def unpacked(description: Mapping[str, Any], block: bytes) -> NgramScores:
     weights, bias = (
         array_of(description[name], block).astype(np.float64) for name in ("weights", "bias")
     )
-    return NgramScores(tuple(sides), weights.T, bias, c=1.0)
+    return NgramScores(Counting(tuple(sides)), weights.T, bias, c=1.0)
 
 
 def difference(before: NgramScores, after: NgramScores, examples: Sequence[Any]) -> float:
@@ -73,7 +74,7 @@ def difference(before: NgramScores, after: NgramScores, examples: Sequence[Any])
 def _totals(scores: NgramScores, examples: Sequence[Any]) -> Any:
     """`[N, S, C]`: what the n-grams of each text add to the scores, and the bias."""
     columns = [
-        [row.sum(0) for row in scores.token_scores(side, [e.facts.grams[side] for e in examples])]
-        for side in range(len(scores.ngrams))
+        [row.sum(0) for row in scores.token_scores(side, [e.facts.counted[side] for e in examples])]
+        for side in range(len(scores.counting.ngrams))
     ]
     return np.stack(columns, axis=1) + scores.bias
