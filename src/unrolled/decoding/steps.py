@@ -106,6 +106,7 @@ class KernelSteps(Steps):
 
 def log_softmax(scores: Array) -> Array:
     """Log-probabilities from scores, over the last axis."""
-    shifted = scores - scores.max(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # of infinite scores
+        shifted = scores - scores.max(axis=-1, keepdims=True)
     found: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return found

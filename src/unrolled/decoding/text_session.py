@@ -60,6 +60,7 @@ _ROWS_AT_ONCE = 256
 _MOST_AT_ONCE = 32
 """Tokens that are generated before they are shown; the first ones are shown at once."""
 
+
 def _steps_of(model: Any) -> Steps:
     if isinstance(model, Steps):
         return model

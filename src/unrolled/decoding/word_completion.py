@@ -227,7 +227,9 @@ class WordSearch:
                     else:
                         self._push(total, node, token, self._trie.bytes[token][len(left) :])
                 beyond = np.array([len(self._trie.bytes[i]) >= len(left) for i in ids])
-                covered += math.exp(node.log_prob) * float(np.exp(log_probs[beyond].astype(float)).sum())
+                covered += math.exp(node.log_prob) * float(
+                    np.exp(log_probs[beyond].astype(float)).sum()
+                )
             nodes = []
             if partial:
                 nodes, log_probs_BV = self._step(heapq.nsmallest(WIDTH, partial))

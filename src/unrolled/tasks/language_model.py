@@ -279,8 +279,9 @@ class LanguageModel(nn.Module):
         return self.layers.packed(before, many_steps=many_steps)
 
     def kernel_weights(self) -> LanguageWeights | None:
-        """The current weights for many steps in the kernels; None if these would compute something else."""
-        is_own = type(self).step is LanguageModel.step and type(self)._embed is LanguageModel._embed
+        """The current weights for many steps in the kernels; None if `step` is not what they compute."""
+        methods = (type(self).step, type(self)._embed)
+        is_own = methods == (LanguageModel.step, LanguageModel._embed)
         return kernel_weights(self) if is_own else None
 
 
