@@ -14,6 +14,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count, groupby
 
 import numpy as np
@@ -79,49 +80,69 @@ class TokenTrie:
 
     def __init__(self, token_bytes: Sequence[bytes]) -> None:
         self.bytes = list(token_bytes)
+
+    @cached_property
+    def _by_bytes(self) -> tuple[list[bytes], list[int], Array]:
+        """The bytes of all tokens that have any, sorted, and their ids."""
         pairs = sorted((written, i) for i, written in enumerate(self.bytes) if written)
-        self._sorted = [written for written, _ in pairs]
-        self._ids = [i for _, i in pairs]
-        self._ids_N = np.array(self._ids, np.int64)
-        # Whether a token ends or continues a word made of complete characters. Part of a character may
-        # do either; this is decided once the character is complete.
-        begins = [_first_character(written) for written in self.bytes]
-        ends = [first is not None and not in_word(first) for first in begins]
+        ids = [i for _, i in pairs]
+        return [written for written, _ in pairs], ids, np.array(ids, np.int64)
+
+    # Whether a token ends or continues a word made of complete characters. Part of a character may
+    # do either; this is decided once the character is complete.
+
+    @cached_property
+    def ends(self) -> Array:
+        """Whether each token ends a word, `[V]`."""
+        begins = map(_first_character, self.bytes)
+        ends = np.array([first is not None and not in_word(first) for first in begins])
         ends[EOS_ID] = True
-        self.ends = np.array(ends)
-        self.goes_on = np.array(
-            [bool(w) and not end for w, end in zip(self.bytes, ends, strict=True)]
-        )
-        self.begins_with_space = np.array(
+        return ends
+
+    @cached_property
+    def goes_on(self) -> Array:
+        """Whether each token continues a word, `[V]`."""
+        return np.array([bool(written) for written in self.bytes]) & ~self.ends
+
+    @cached_property
+    def begins_with_space(self) -> Array:
+        """Whether each token is a space, or a space and the beginning of a word, `[V]`."""
+        return np.array(
             [
                 w == b" " or (w[:1] == b" " and in_word(_first_character(w[1:]) or "a"))
                 for w in self.bytes
             ]
         )
-        self.inside_character = np.array([bool(w) and 0x80 <= w[0] < 0xC0 for w in self.bytes])
+
+    @cached_property
+    def inside_character(self) -> Array:
+        """Whether each token begins inside a character, `[V]`."""
+        return np.array([bool(w) and 0x80 <= w[0] < 0xC0 for w in self.bytes])
 
     def beginning_with(self, prefix: bytes) -> list[int]:
         """The ids whose bytes begin with `prefix`, in the order of their bytes; all if it is empty."""
-        return self._ids[self._places_of(prefix)]
+        return self._by_bytes[1][self._places_of(prefix)]
 
     def ids_beginning_with(self, prefix: bytes) -> Array:
         """The same as an array, which shares memory with the trie."""
-        return self._ids_N[self._places_of(prefix)]
+        return self._by_bytes[2][self._places_of(prefix)]
 
     def _places_of(self, prefix: bytes) -> slice:
         if not prefix:
             return slice(None)
         # UTF-8 never contains 0xFF, so the last byte can be incremented.
+        written = self._by_bytes[0]
         beyond = prefix[:-1] + bytes([prefix[-1] + 1])
-        return slice(bisect_left(self._sorted, prefix), bisect_left(self._sorted, beyond))
+        return slice(bisect_left(written, prefix), bisect_left(written, beyond))
 
     def agreeing(self, wanted: bytes) -> list[int]:
         """The ids that may come next where `wanted` must: one is a prefix of the other."""
         ids = self.beginning_with(wanted)
+        written, sorted_ids, _ = self._by_bytes
         for length in range(len(wanted) - 1, 0, -1):
-            start = bisect_left(self._sorted, wanted[:length])
-            while start < len(self._sorted) and self._sorted[start] == wanted[:length]:
-                ids.append(self._ids[start])
+            start = bisect_left(written, wanted[:length])
+            while start < len(written) and written[start] == wanted[:length]:
+                ids.append(sorted_ids[start])
                 start += 1
         return ids
 
