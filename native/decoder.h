@@ -60,6 +60,9 @@ struct DecoderStep {
   float* ends = nullptr;              // [R], log-probability of the end; NaN if any logit is
 };
 
+// Weights of words that are summed in float32 before the sums are added in double.
+constexpr long WEIGHTS_AT_ONCE = 256;
+
 struct DecoderKernels {
   long (*packed_bytes)(const Linear&);
   void (*pack)(const Linear&, void* packed);
@@ -68,6 +71,11 @@ struct DecoderKernels {
   void (*remember)(const Decoder&, const SourceMemory&, long sentence);  // computes the powers of a sentence
   long (*step_floats)(const Decoder&, const SourceMemory&, long most_rows);
   void (*step)(const Decoder&, const SourceMemory&, const DecoderStep&, float* scratch);
+  // What a step consists of; see decoder_step.h.
+  void (*apply)(const Linear&, const float* const* x, long n, float* out, long stride, int member, int team_size);
+  void (*finish_cell)(int cell, const float* from_x, const float* from_h, const float* before, float* after, long H);
+  void (*weigh)(float* logits, long V, float scale, float* powers, float* sums);
+  void (*list_words)(float* logits, long V, float* values, int32_t* words, long n_listed);
 };
 
 }  // namespace unrolled

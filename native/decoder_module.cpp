@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "engine.h"
+#include "language.h"
 #include "search.h"
 #include "workspace.h"
 
@@ -18,7 +19,35 @@ T* at(uintptr_t address) {
   return reinterpret_cast<T*>(address);
 }
 
-// A decoder and the memory in which its weights are packed, if they are.
+// Memory in which weights are packed.
+class Packs {
+ public:
+  explicit Packs(const DecoderKernels& kernels) : kernels_(kernels) {}
+
+  void pack(Linear& map) {
+    if (map.packed) return;
+    packed_.push_back(std::make_unique<Workspace>((size_t)kernels_.packed_bytes(map)));
+    kernels_.pack(map, packed_.back()->data());
+    map.packed = packed_.back()->data();
+  }
+
+  // Adds the two maps of a recurrent layer; weights below float32 are packed.
+  void add_layer(std::vector<Linear>& layers, int cell, long input_size, long hidden_size, uintptr_t w_ih,
+                 uintptr_t w_hh, uintptr_t b_ih, uintptr_t b_hh, int type) {
+    const long n = (cell == GRU ? 3 : cell == LSTM ? 4 : 1) * hidden_size;
+    layers.push_back({at(w_ih), at(b_ih), n, input_size, type, nullptr});
+    layers.push_back({at(w_hh), at(b_hh), n, hidden_size, type, nullptr});
+    if (type == FLOAT32) return;
+    pack(layers[layers.size() - 2]);
+    pack(layers.back());
+  }
+
+ private:
+  const DecoderKernels& kernels_;
+  std::vector<std::unique_ptr<Workspace>> packed_;
+};
+
+// A decoder and its packed weights.
 class BoundDecoder {
  public:
   BoundDecoder(const BoundDecoder&) = delete;
@@ -29,15 +58,9 @@ class BoundDecoder {
 
   void embed(uintptr_t table, float scale) { d_.embedding = at(table), d_.embedding_scale = scale; }
 
-  // Adds a recurrent layer; weights below float32 are packed.
   void add_layer(long input_size, uintptr_t w_ih, uintptr_t w_hh, uintptr_t b_ih, uintptr_t b_hh, int type) {
-    const long n = (d_.cell == GRU ? 3 : d_.cell == LSTM ? 4 : 1) * d_.H;
-    layers_.push_back({at(w_ih), at(b_ih), n, input_size, type, nullptr});
-    layers_.push_back({at(w_hh), at(b_hh), n, d_.H, type, nullptr});
+    packs_.add_layer(layers_, d_.cell, input_size, d_.H, w_ih, w_hh, b_ih, b_hh, type);
     d_.n_layers++;
-    if (type == FLOAT32) return;
-    pack(layers_[layers_.size() - 2]);
-    pack(layers_.back());
   }
 
   void attend(uintptr_t w_query, uintptr_t energy) {
@@ -51,9 +74,9 @@ class BoundDecoder {
 
   // Packs all weights, which is worthwhile for many rows.
   void pack_all() {
-    for (Linear& map : layers_) pack(map);
+    for (Linear& map : layers_) packs_.pack(map);
     for (Linear* map : {&d_.query, &d_.combine, &d_.head})
-      if (map->weight) pack(*map);
+      if (map->weight) packs_.pack(*map);
   }
 
   // Returns for each sentence its hypotheses (words, log-probability, score, is finished, attention as bytes of floats).
@@ -87,17 +110,61 @@ class BoundDecoder {
   }
 
  private:
-  void pack(Linear& map) {
-    if (map.packed) return;
-    packed_.push_back(std::make_unique<Workspace>((size_t)kernels_.packed_bytes(map)));
-    kernels_.pack(map, packed_.back()->data());
-    map.packed = packed_.back()->data();
-  }
-
   const DecoderKernels& kernels_ = decoder_kernels();
+  Packs packs_{kernels_};
   Decoder d_;
   std::vector<Linear> layers_;
-  std::vector<std::unique_ptr<Workspace>> packed_;
+};
+
+// A language model and its packed weights.
+class BoundLanguageModel {
+ public:
+  BoundLanguageModel(const BoundLanguageModel&) = delete;
+  // `embedding` is 0 for one-hot vectors.
+  BoundLanguageModel(int cell, long V, long E, uintptr_t embedding, float scale) {
+    m_.cell = cell, m_.V = V, m_.E = E, m_.embedding = at(embedding), m_.embedding_scale = scale;
+  }
+
+  void add_layer(long input_size, long hidden_size, uintptr_t w_ih, uintptr_t w_hh, uintptr_t b_ih, uintptr_t b_hh,
+                 int type) {
+    packs_.add_layer(m_.layers, m_.cell, input_size, hidden_size, w_ih, w_hh, b_ih, b_hh, type);
+  }
+
+  void head(uintptr_t weight, uintptr_t bias, long hidden_size) {
+    m_.head = {at(weight), at(bias), m_.V, hidden_size, FLOAT32, nullptr};
+  }
+
+  void read(const std::vector<int32_t>& words, uintptr_t before, uintptr_t after, int n_threads) {
+    nb::gil_scoped_release release;
+    read_words(m_, kernels_, (long)words.size(), words.data(), at(before), at(after), n_threads);
+  }
+
+  void score(long n_rows, uintptr_t hidden, uintptr_t scores, int n_threads) {
+    nb::gil_scoped_release release;
+    score_words(m_, kernels_, n_rows, at(hidden), at(scores), n_threads);
+  }
+
+  // Returns the words and an Outcome; `state` is changed.
+  nb::tuple generate(long n, uintptr_t state, uintptr_t uniforms, double temperature, long top_k, double top_p,
+                     std::vector<int32_t> barred, int32_t end, bool stops, bool restarts, int n_threads) {
+    Choosing choosing;
+    choosing.uniforms = at<double>(uniforms);
+    choosing.temperature = temperature, choosing.top_k = top_k, choosing.top_p = top_p;
+    choosing.barred = std::move(barred), choosing.end = end, choosing.stops = stops, choosing.restarts = restarts;
+    Generated made;
+    {
+      nb::gil_scoped_release release;
+      made = unrolled::generate(m_, kernels_, choosing, n, at(state), n_threads);
+    }
+    nb::list words;
+    for (int32_t word : made.words) words.append(word);
+    return nb::make_tuple(words, (int)made.outcome);
+  }
+
+ private:
+  const DecoderKernels& kernels_ = decoder_kernels();
+  Packs packs_{kernels_};
+  LanguageModel m_;
 };
 
 }  // namespace
@@ -112,4 +179,11 @@ void bind_decoder(nb::module_& m) {
       .def("head", &BoundDecoder::head)
       .def("pack", &BoundDecoder::pack_all)
       .def("search", &BoundDecoder::run);
+  nb::class_<BoundLanguageModel>(m, "LanguageModel")
+      .def(nb::init<int, long, long, uintptr_t, float>())
+      .def("add_layer", &BoundLanguageModel::add_layer)
+      .def("head", &BoundLanguageModel::head)
+      .def("read", &BoundLanguageModel::read)
+      .def("score", &BoundLanguageModel::score)
+      .def("generate", &BoundLanguageModel::generate);
 }

@@ -17,6 +17,7 @@ using unrolled::DecoderStep;
 using unrolled::Linear;
 using unrolled::NO_ATTENTION;
 using unrolled::SourceMemory;
+using unrolled::WEIGHTS_AT_ONCE;
 
 // ---- linear maps
 
@@ -47,9 +48,10 @@ static void pack_linear(const Linear& f, void* packed) {
 }
 
 template <int TYPE>
-void apply_packed(const Linear& f, const float* const* x, long n, float* out, long stride) {
+void apply_packed(const Linear& f, const float* const* x, long n, float* out, long stride, int member, int team_size) {
   const Panels panels(f.N, 1);
-  for (long panel = 0; panel < panels.n_panels; panel++)
+  const Range mine(panels.n_panels, member, team_size);
+  for (long panel = mine.from; panel < mine.to; panel++)
     with_width(panels.width(panel), [&](auto width) {
       constexpr int NV = decltype(width)::value;
       constexpr int MOST = TYPE == FLOAT32 || tile_rows(NV) < 6 ? tile_rows(NV) : 6;
@@ -68,14 +70,24 @@ void apply_packed(const Linear& f, const float* const* x, long n, float* out, lo
     });
 }
 
-// out[i] = W x[i] + b; a row of `out` has memory for whole vectors.
-static void apply(const Linear& f, const float* const* x, long n, float* out, long stride) {
-  if (!f.packed) return dot_rows(x, n, f.weight, f.bias, f.N, f.K, out, stride);
-  switch (f.type) {
-    case FLOAT32: return apply_packed<FLOAT32>(f, x, n, out, stride);
-    case BFLOAT16: return apply_packed<BFLOAT16>(f, x, n, out, stride);
-    default: return apply_packed<INT8>(f, x, n, out, stride);
+// A member's columns of out[i] = W x[i] + b; a row of `out` has memory for whole vectors.
+static void apply_part(const Linear& f, const float* const* x, long n, float* out, long stride, int member,
+                       int team_size) {
+  if (!f.packed) {
+    // Whole blocks of eight columns, so that the sums do not depend on the size of the team.
+    const Range blocks(ceil_div(f.N, 8), member, team_size);
+    const long from = 8 * blocks.from, to = smaller(8 * blocks.to, f.N);
+    return dot_rows(x, n, f.weight + from * f.K, f.bias ? f.bias + from : nullptr, to - from, f.K, out + from, stride);
   }
+  switch (f.type) {
+    case FLOAT32: return apply_packed<FLOAT32>(f, x, n, out, stride, member, team_size);
+    case BFLOAT16: return apply_packed<BFLOAT16>(f, x, n, out, stride, member, team_size);
+    default: return apply_packed<INT8>(f, x, n, out, stride, member, team_size);
+  }
+}
+
+static void apply(const Linear& f, const float* const* x, long n, float* out, long stride) {
+  apply_part(f, x, n, out, stride, 0, 1);
 }
 
 // ---- attention
@@ -180,8 +192,8 @@ void finish_cell(const float* from_x, const float* from_h, const float* before, 
   }
 }
 
-ALWAYS_INLINE void finish_cell_of(int cell, const float* from_x, const float* from_h, const float* before, float* after,
-                                  long H) {
+static void finish_cell_of(int cell, const float* from_x, const float* from_h, const float* before, float* after,
+                           long H) {
   switch (cell) {
     case RNN_TANH: return finish_cell<RNN_TANH>(from_x, from_h, before, after, H);
     case RNN_RELU: return finish_cell<RNN_RELU>(from_x, from_h, before, after, H);
@@ -215,7 +227,7 @@ ALWAYS_INLINE void insert(float value, int32_t word, float* values, int32_t* wor
 }
 
 // Lists the words with the largest of V logits; a row of logits has memory for whole vectors.
-ALWAYS_INLINE void list_words(float* logits, long V, float* values, int32_t* words, long n_listed) {
+static void list_words(float* logits, long V, float* values, int32_t* words, long n_listed) {
   for (long i = 0; i < n_listed; i++) values[i] = -INFINITY, words[i] = 0;
   for (long i = V; i < round_up(V, W); i++) logits[i] = -INFINITY;
   for (long first = 0; first < V; first += W) {
@@ -227,14 +239,39 @@ ALWAYS_INLINE void list_words(float* logits, long V, float* values, int32_t* wor
   }
 }
 
+ALWAYS_INLINE float largest_of(const float* logits, long V) {
+  Vec most = splat(-INFINITY);
+  for (long i = 0; i < V; i += W) most = at_least(most, load(logits + i));
+  float largest = -INFINITY;
+  for (int lane = 0; lane < W; lane++) largest = most[lane] > largest ? most[lane] : largest;
+  return largest;
+}
+
+// powers = exp(scale (logit − largest)) of V logits, and their sum over each block of WEIGHTS_AT_ONCE; a row has memory
+// for whole vectors. NaN if a logit is, or the largest is infinite.
+static void weigh(float* logits, long V, float scale, float* powers, float* sums) {
+  for (long i = V; i < round_up(V, W); i++) logits[i] = -INFINITY;
+  const float largest = largest_of(logits, V);
+  for (long first = 0; first < V; first += WEIGHTS_AT_ONCE) {
+    Vec sum = {};
+    for (long i = first; i < smaller(first + WEIGHTS_AT_ONCE, V); i += W) {
+      const Vec x = (load(logits + i) - splat(largest)) * splat(scale), power = exp_below(x);
+      store(powers + i, power);
+      sum += power;
+    }
+    float total = 0;
+    for (int lane = 0; lane < W; lane++) total += sum[lane];
+    sums[first / WEIGHTS_AT_ONCE] = total;
+  }
+}
+
 // Log-probabilities of a row from its logits.
 ALWAYS_INLINE void choose_words(const Decoder& d, const DecoderStep& step, long row, float* logits) {
   const long V = d.V;
   for (long i = V; i < round_up(V, W); i++) logits[i] = -INFINITY;
-  Vec most = splat(-INFINITY), sum = {};
-  for (long i = 0; i < V; i += W) most = at_least(most, load(logits + i));
-  float largest = -INFINITY, total = 0;
-  for (int lane = 0; lane < W; lane++) largest = most[lane] > largest ? most[lane] : largest;
+  const float largest = largest_of(logits, V);
+  Vec sum = {};
+  float total = 0;
   for (long i = 0; i < V; i += W) sum += exp_below(load(logits + i) - splat(largest));
   for (int lane = 0; lane < W; lane++) total += sum[lane];
   const float log_total = logf(total);

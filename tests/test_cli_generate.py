@@ -170,7 +170,7 @@ def test_every_input_line_gives_a_line_of_json(
 
 def test_suggestions_follow_typing_and_deleting() -> None:
     suggest = Suggester(fresh(), 3)
-    model: Any = suggest._read[0][1].model
+    model: Any = suggest._read[0][1]._steps._model
     for text in ("the ", "the c", "the ca", "the", "th", "other", "", "the ca"):
         read = fresh()
         read.feed(text)

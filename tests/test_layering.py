@@ -30,6 +30,7 @@ ORDER = (
     "config",
     "kernels",
     "searching",
+    "generating",
     "code",
     "text",
     "samples",

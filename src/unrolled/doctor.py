@@ -5,7 +5,6 @@ The command `unrolled doctor` prints `render(diagnose())`.
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from unrolled import ops
 from unrolled.ops import mixed, native
 from unrolled.ops.cells import CELLS
 from unrolled.ops.linear import why_not_onednn
+from unrolled.system import n_cores
 from unrolled.wording import count_of
 
 _INSTRUCTIONS = {"amx": "AMX", "avx512bf16": "AVX512_BF16"}
@@ -104,7 +104,7 @@ def diagnose() -> Report:
         python=platform.python_version(),
         torch=torch.__version__,
         system=f"{platform.system()} {platform.machine()}",
-        n_cores=_n_cores(),
+        n_cores=n_cores(),
         n_threads=torch.get_num_threads(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         gpu=next((name for device, name in devices.items() if device != "cpu"), None),
@@ -266,10 +266,3 @@ def _bfloat16() -> str:
     return (
         f"native kernels with {_INSTRUCTIONS[native.kernels.mixed_set()]}; this processor has {has}"
     )
-
-
-def _n_cores() -> int:
-    # macOS and Windows cannot tell which cores a process may use.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

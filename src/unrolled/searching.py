@@ -199,8 +199,8 @@ def search(
 
     S = 0 if start.keys is None else start.keys.shape[1]
     found = decoder.search(
-        B, S, _address(start.lengths, kept, np.int64), _address(start.keys, kept),
-        _address(start.values, kept), [_address(part, kept) for part in start.states],
+        B, S, address_of(start.lengths, kept, np.int64), address_of(start.keys, kept),
+        address_of(start.values, kept), [address_of(part, kept) for part in start.states],
         list(rules.limits), rules.alpha, rules.beam_size, rules.n_best, rules.begin, rules.end,
         list(rules.barred), rules.with_attention and start.keys is not None, _n_threads(B, n_threads),
     )  # fmt: skip
@@ -221,7 +221,7 @@ def _found(
     return Found(tuple(words), score, log_prob, attention, finished)
 
 
-def _address(array: Array | None, kept: list[Array], dtype: type = np.float32) -> int:
+def address_of(array: Array | None, kept: list[Array], dtype: type = np.float32) -> int:
     """The address of a contiguous array, which is kept alive; 0 for None."""
     if array is None:
         return 0
@@ -237,7 +237,7 @@ def _decoder(weights: DecoderWeights, start: Start) -> tuple[Any, list[Array]]:
     kept: list[Array] = []
 
     def address(array: Array | None) -> int:
-        return _address(array, kept)
+        return address_of(array, kept)
 
     V, E = weights.embedding.shape
     H, n_outputs = weights.layers[0].w_hh.shape[1], weights.head.shape[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from functools import cache
 
@@ -15,6 +16,14 @@ def package_version() -> str:
         return metadata.version("unrolled")
     except metadata.PackageNotFoundError:
         return ""
+
+
+def n_cores() -> int:
+    """The number of cores that this process may use."""
+    # macOS and Windows cannot tell which.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def trim_memory() -> None:

@@ -100,9 +100,9 @@ def test_the_tokens_read_equal_the_tokenizers(kind: str, text: str) -> None:
     model, tokenizer, read = continuation(kind, border="")
     for character in text:
         read.feed(character)
-    hidden, _ = read._after(read._encode(read._tail))
+    state = read._after(read._encode(read._tail))
     expected = after(model, tokenizer.encode(text))
-    assert torch.allclose(model.head.logits(hidden).log_softmax(1)[0], expected, atol=1e-5)
+    assert torch.allclose(read._steps.log_probs(state)[0], expected, atol=1e-5)
 
 
 def test_each_character_is_one_step_with_immediate_effect() -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
+from unrolled.decoding.model_steps import ModelSteps
 from unrolled.decoding.text_session import TextSession
 from unrolled.layers.attention import Attention
 from unrolled.layers.conditional import TanhScorer
@@ -350,10 +351,10 @@ def test_a_session_continues_with_the_new_weights(change: str, precision: str) -
     before = session_answers(session.copy())
     CHANGES[change](model)
     other = session.copy()
-    other.model = make_language_model()
-    other.model.load_state_dict(model.state_dict())
-    set_precision(other.model, precision)
-    other._packed = None
+    same = make_language_model()
+    same.load_state_dict(model.state_dict())
+    set_precision(same, precision)
+    other._steps = ModelSteps(same)
     right = session_answers(other)
     assert session_answers(session) == right
     assert all(old != new for old, new in zip(before[1:-1], right[1:-1], strict=True))

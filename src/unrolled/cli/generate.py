@@ -13,7 +13,14 @@ from cyclopts import Parameter
 
 from unrolled.cli.app import app
 from unrolled.cli.lines import line_groups, warn_of_files, warn_of_unknown
-from unrolled.cli.options import STDIN, Precision, is_typed, shown_on, standard_input
+from unrolled.cli.options import (
+    STDIN,
+    Precision,
+    check_room_for_torch,
+    is_typed,
+    shown_on,
+    standard_input,
+)
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError, missing_package
 from unrolled.quoting import brief, escape, json_line
@@ -166,8 +173,14 @@ def open_run(run: Path, command: str, precision: str) -> TextSession:
         ConfigError: the run is not a language model.
         RunError: the folder is missing or damaged.
     """
+    if command in ("generate", "complete"):
+        from unrolled.predictors.continuing import opened
+
+        if (found := opened(run, precision)) is not None:
+            return found
     from unrolled.predictors.load import load
 
+    check_room_for_torch()
     predictor: Any = load(run, precision=precision)
     if not hasattr(predictor, "continuation"):
         task = predictor.recipe.task

@@ -47,10 +47,10 @@ from unrolled.out_of_memory import is_out_of_memory
 from unrolled.quoting import quote
 
 NEED_TORCH = (
-    *(train, compare, evaluate, ask, generate, inspect, export, hub),
+    *(train, compare, evaluate, ask, inspect, export, hub),
     *(data, doctor, demo),
 )
-COMMANDS = (*NEED_TORCH, predict, runs, sample, vectors, vectors_train, tree)
+COMMANDS = (*NEED_TORCH, generate, predict, runs, sample, vectors, vectors_train, tree)
 """The modules of the commands; importing one registers its commands with `app`."""
 
 

@@ -13,11 +13,9 @@ import math
 import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from unrolled.code.running import Reader
 from unrolled.config import require
@@ -36,18 +34,22 @@ from unrolled.decoding.detokenize import (
     well_formed,
     without_prefix,
 )
-from unrolled.decoding.sampling import draw
+from unrolled.decoding.drawing import drawn
 from unrolled.decoding.scoring import Score, TokenScore, score
+from unrolled.decoding.steps import Array, State, Steps
 from unrolled.decoding.word_completion import (
     Completion,
-    Layers,
     TokenTrie,
     WordSearch,
     in_word,
     last_word,
     words_from,
 )
+from unrolled.generating import COMPLETE, ENDED, Choice
 from unrolled.text.config import EOS_ID, SPECIALS, UNK_ID
+
+if TYPE_CHECKING:
+    from unrolled.decoding.model_steps import LanguageModelLike
 
 __all__ = ["Completion", "Score", "TextSession", "TokenScore", "score"]
 
@@ -55,32 +57,16 @@ __all__ = ["Completion", "Score", "TextSession", "TokenScore", "score"]
 _ROWS_AT_ONCE = 256
 """Tokens whose probabilities are computed together when a text is scored."""
 
-
-class Head(Protocol):
-    """The output layer."""
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """`[B, H]` → `[B, V]`."""
-        ...
+_MOST_AT_ONCE = 32
+"""Tokens that are generated before they are shown; the first ones are shown at once."""
 
 
-class LanguageModelLike(Protocol):
-    """A language model that can be advanced by one token."""
+def _steps_of(model: Any) -> Steps:
+    if isinstance(model, Steps):
+        return model
+    from unrolled.decoding.model_steps import ModelSteps  # imports torch
 
-    @property
-    def head(self) -> Head: ...
-
-    def start(self, n_rows: int) -> Layers:
-        """The initial state."""
-        ...
-
-    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Layers]:
-        """Read `ids`, `[B]` int64 → (hidden `[B, H]`, the new state); the old one stays valid.
-
-        A model may also have `packed(before, many_steps)`, which returns its weights arranged for the
-        steps of one call, or None. Weights so returned are passed to `step` as the third argument.
-        """
-        ...
+    return ModelSteps(model)
 
 
 class TextSession:
@@ -88,10 +74,11 @@ class TextSession:
 
     A session begins in the state after the end of a document. `feed` reads more text; nothing else
     changes the session. If the model's weights change, the next call uses the new ones, but text already
-    read is not read again. One call of `generate` uses the recurrent weights that it started with.
+    read is not read again. Do not change them during a call of `generate`.
 
     Args:
-        model: the language model; on any device.
+        model: the language model: a module of torch on any device (`model_steps.LanguageModelLike`), or
+            steps that need no torch.
         tokenizer: the tokenizer of the same vocabulary.
         border: the separator between two documents in a text, read as one token, id 3; "" for none. The
             default is a line break if no token contains one, else none.
@@ -101,13 +88,14 @@ class TextSession:
 
     def __init__(
         self,
-        model: LanguageModelLike,
+        model: Steps | LanguageModelLike,
         tokenizer: TokenizerLike,
         *,
         border: str | None = None,
         restart: bool = False,
     ) -> None:
-        self.model, self.tokenizer = model, tokenizer
+        self.tokenizer = tokenizer
+        self._steps = _steps_of(model)
         token_bytes = tokenizer.token_bytes()
         self._trie = TokenTrie(token_bytes)
         if border is None:
@@ -119,12 +107,10 @@ class TextSession:
         self._prefix = " " if tokenizer.kind == "bpe" and not tokenizer.running else ""
         self._reader = tokenizer.reader()
         self._inside = without_prefix(tokenizer.inner) if tokenizer.kind == "bpe" else None
-        self._written = torch.tensor(
-            [i for i in range(len(token_bytes)) if i >= len(SPECIALS) or i == EOS_ID]
-        )
-        self._packed: Any = None
+        self._unwritten = [id_ for id_ in range(len(SPECIALS)) if id_ != EOS_ID]
+        self._written = np.array([EOS_ID, *range(len(SPECIALS), len(token_bytes))])
         self._see_weights()
-        self._begin_document(model.start(1))
+        self._begin_document(self._steps.start())
 
     def copy(self) -> TextSession:
         """Return a copy at the same position; cheap, because states are never modified in place."""
@@ -146,7 +132,7 @@ class TextSession:
             self._grow(document)
             self._commit(self._last_ids())
             if self._restart:
-                self._begin_document(self.model.start(1))
+                self._begin_document(self._steps.start())
             else:
                 self._begin_document(self._state)
         n_pending = overlap(rest, self._border)
@@ -163,8 +149,10 @@ class TextSession:
         other._pending = ""
         return other
 
-    def log_probs(self) -> Tensor:
+    def log_probs(self) -> Any:
         """The distribution of the token after the committed ones, `[V]`, natural logarithms.
+
+        A tensor if the model is a module of torch, else an array.
 
         With a character vocabulary, all characters are committed; with other vocabularies, only what no
         further character can change: a word is committed when a space follows it.
@@ -172,8 +160,7 @@ class TextSession:
         if self._pending:
             return self._settled().log_probs()
         self._see_weights()
-        hidden, _ = self._now()
-        return self._log_probs(hidden)[0]
+        return self._steps.log_probs(self._now())[0]
 
     def typed(self) -> str:
         """The incomplete word at the end of the text, which `complete` completes; "" if there is none.
@@ -211,27 +198,21 @@ class TextSession:
         self._see_weights()
         typed = self.typed()
         if self._by_word or self._reader is not None:
-            ids = self._ids_before(typed)
-            hidden, _ = self._after(ids)
+            state = self._after(self._ids_before(typed))
             prefix = self._normal(typed)
-            logits_of = getattr(self.model.head, "logits_of", None) if prefix else None
 
-            def scores_of(ids: Tensor) -> Tensor:
-                if logits_of is None:
-                    return self._log_probs(hidden)[0][ids]
-                # Most of the time would go into reading the weights of words that do not match.
-                with torch.no_grad():
-                    scores: Tensor = logits_of(hidden, ids.to(hidden.device))[0].float().cpu()
-                return scores
+            def scores_of(ids: Array) -> Array:
+                if prefix:
+                    return self._steps.scores_of(state, ids)
+                return np.asarray(self._steps.log_probs(state))[0][ids]
 
             return words_from(scores_of, self._trie, typed, prefix, k)
         spaced = not typed and bool(self._end) and not self._end[-1].isspace()
-        hidden, state = self._now()
-        self._see_weights(many_steps=True)
         # Characters spell a word in one way; byte pairs in several, which all have to be searched.
         least_share = 1.0 if self.tokenizer.kind == "char" else 0.02
-        search = WordSearch(self._read_on, self._trie, typed, spaced, max_length, least_share)
-        return search.run(self._log_probs(hidden), state, self._wanted(), k)
+        steps, state = self._steps.quick(self._now(), is_long=False)
+        search = WordSearch(steps, self._trie, typed, spaced, max_length, least_share)
+        return search.run(state, self._wanted(), k)
 
     def generate(
         self,
@@ -276,7 +257,7 @@ class TextSession:
             )
         # A copy, so that feeding this session in the meantime does not affect the generated text.
         settled = self._settled().copy()
-        settled._see_weights(many_steps=True)
+        settled._see_weights()
         tokens = settled._tokens(max_tokens, config, seed, stop_at_end)
         return before_stop(settled._writer().write(tokens), stop)
 
@@ -285,34 +266,35 @@ class TextSession:
 
         Takes one pass with one step per token; the text that this session has read does not matter.
         """
-        self._see_weights(many_steps=True)
+        self._see_weights()
         ids, written = self._ids_of(text), self._as_written(text)
         scores: list[TokenScore] = []
-        hidden, state = self._step(EOS_ID, self.model.start(1))
+        steps = self._steps.prepared()
+        state = steps.read([EOS_ID], steps.start())
         for first in range(0, len(ids), _ROWS_AT_ONCE):
             some = ids[first : first + _ROWS_AT_ONCE]
-            rows = []
+            states = []
             for token in some:
-                rows.append(hidden)
-                hidden, state = self._read(token, state)
-            log_probs_BV = self._log_probs(torch.cat(rows))
-            own_B1 = log_probs_BV.gather(1, torch.tensor(some).unsqueeze(1))
+                states.append(state)
+                state = self._read(steps, token, state)
+            log_probs_BV = np.asarray(steps.log_probs(*states))
+            own_B1 = np.take_along_axis(log_probs_BV, np.array(some)[:, None], axis=1)
             ranks = (log_probs_BV > own_B1).sum(1) + 1
-            bits = own_B1.squeeze(1).double() / -math.log(2)
+            bits = own_B1[:, 0].astype(np.float64) / -math.log(2)
             pieces = self.tokenizer.pieces(some)
             words = written[first : first + _ROWS_AT_ONCE]
             scores += map(TokenScore, pieces, bits.tolist(), ranks.tolist(), words)
         return scores
 
-    def _begin_document(self, state: Layers) -> None:
+    def _begin_document(self, state: State) -> None:
         self._reader = self.tokenizer.reader()
         self._tail = ""  # in NFC; the characters that are not committed yet
         self._end = ""  # the word that the text ends with, and the character before it
         self._words: list[
             str
         ] = []  # the last words of the document, needed to join new words to them
-        self._ahead: list[tuple[int, Tensor, Layers]] = []  # the tail's first tokens, already read
-        self._hidden, self._state = self._step(EOS_ID, state)
+        self._ahead: list[tuple[int, State]] = []  # the tail's first tokens, already read
+        self._state = self._steps.read([EOS_ID], state)
 
     def _grow(self, text: str) -> None:
         if not text:
@@ -411,63 +393,41 @@ class TextSession:
         # The tokenizer puts a space before the first word of a document; the text does not contain it.
         return (self._normal(self._tail) if self._end else self._prefix).encode()
 
-    def _see_weights(self, many_steps: bool = False) -> None:
-        """Pack the current weights; every public method that makes a step calls this first."""
-        if packed := getattr(self.model, "packed", None):
-            with torch.no_grad():
-                self._packed = packed(self._packed, many_steps=many_steps)
+    def _see_weights(self) -> None:
+        """Use the current weights; every public method that makes a step calls this first."""
+        self._steps = self._steps.current()
 
-    def _packed_or_none(self) -> tuple[Any, ...]:
-        return () if self._packed is None else (self._packed,)
-
-    def _step(self, token: int, state: Layers) -> tuple[Tensor, Layers]:
-        with torch.no_grad():
-            ids = torch.tensor([token], device=state[0][0].device)
-            return self.model.step(ids, state, *self._packed_or_none())
-
-    def _read(self, token: int, state: Layers) -> tuple[Tensor, Layers]:
-        return self._step(token, self.model.start(1) if self._begins_anew(token) else state)
-
-    def _begins_anew(self, token: int) -> bool:
-        return self._restart and token == EOS_ID
-
-    def _read_on(self, tokens: Sequence[int], state: Layers) -> tuple[Tensor, Layers]:
-        with torch.no_grad():
-            ids = torch.tensor(tokens, device=state[0][0].device)
-            hidden, state = self.model.step(ids, state, *self._packed_or_none())
-        return self._log_probs(hidden), state
-
-    def _log_probs(self, hidden: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.model.head.logits(hidden).float().log_softmax(1).cpu()
+    def _read(self, steps: Steps, token: int, state: State) -> State:
+        begins_anew = self._restart and token == EOS_ID
+        return steps.read([token], steps.start() if begins_anew else state)
 
     def _commit(self, ids: Sequence[int]) -> None:
         for token in ids:
             if self._ahead and self._ahead[0][0] == token:
-                _, self._hidden, self._state = self._ahead.pop(0)
+                _, self._state = self._ahead.pop(0)
             else:
                 self._ahead = []
-                self._hidden, self._state = self._step(token, self._state)
+                self._state = self._steps.read([token], self._state)
         if self._by_word:
             self._words = [*self._words, *self.tokenizer.pieces(ids)][-N_JOINED:]
 
-    def _after(self, ids: Sequence[int]) -> tuple[Tensor, Layers]:
-        """The hidden vector and state after the committed tokens and these, which stay uncommitted."""
+    def _after(self, ids: Sequence[int]) -> State:
+        """The state after the committed tokens and these, which stay uncommitted."""
         n_same = 0
         while n_same < min(len(ids), len(self._ahead)) and self._ahead[n_same][0] == ids[n_same]:
             n_same += 1
         if n_same < len(ids):
             del self._ahead[n_same:]
         for token in ids[n_same:]:
-            state = self._ahead[-1][2] if self._ahead else self._state
-            self._ahead.append((token, *self._step(token, state)))
-        return self._ahead[len(ids) - 1][1:] if ids else (self._hidden, self._state)
+            state = self._ahead[-1][1] if self._ahead else self._state
+            self._ahead.append((token, self._steps.read([token], state)))
+        return self._ahead[len(ids) - 1][1] if ids else self._state
 
-    def _now(self) -> tuple[Tensor, Layers]:
-        """The hidden vector and state after all text that can be read: with characters, the tail too."""
+    def _now(self) -> State:
+        """The state after all text that can be read: with characters, the tail too."""
         if self.tokenizer.kind == "char":
             return self._after(self._encode(self._tail))
-        return self._hidden, self._state
+        return self._state
 
     def _tokens(
         self, max_tokens: int, config: DecodingConfig | None, seed: int, stop_at_end: bool
@@ -476,27 +436,58 @@ class TextSession:
         uniforms = np.random.default_rng(seed)
         # With an empty tail no space is required: the model decides how a document begins.
         wanted = self._wanted() if self._tail else b""
-        hidden, state = self._now() if wanted else self._after(self._encode(self._tail))
+        state = self._now() if wanted else self._after(self._encode(self._tail))
+        steps, state = self._steps.quick(state, is_long=True)
         n_tokens = 0
-        while n_tokens < max_tokens:
-            candidates = self._written
-            if wanted:
-                candidates = torch.tensor(sorted(self._trie.agreeing(wanted)))
-            log_probs_C = self._log_probs(hidden)[0][candidates]
-            if config is None:
-                place = int(log_probs_C.argmax())
-            else:
-                uniform = torch.tensor([[uniforms.random()]], dtype=torch.float64)
-                place = int(draw(log_probs_C.view(1, 1, -1), uniform, config))
-            token = int(candidates[place])
+        while wanted and n_tokens < max_tokens:
+            candidates = np.array(sorted(self._trie.agreeing(wanted)))
+            uniform = None if config is None else uniforms.random()
+            token = _chosen(steps, state, candidates, config, uniform)
             n_repeated = min(len(wanted), len(self._trie.bytes[token]))
             wanted = wanted[n_repeated:]
-            n_tokens += not n_repeated or n_repeated < len(self._trie.bytes[token])
+            n_tokens += n_repeated < len(self._trie.bytes[token])
+            yield token, n_repeated
+            state = steps.read([token], state)
+        rest = max_tokens - n_tokens
+        for token in self._unbound(steps, state, rest, config, uniforms, stop_at_end):
+            yield token, 0
+
+    def _unbound(
+        self,
+        steps: Steps,
+        state: State,
+        n: int,
+        config: DecodingConfig | None,
+        uniforms: np.random.Generator,
+        stop_at_end: bool,
+    ) -> Iterator[int]:
+        """Yield up to n tokens: more and more of them at once, where that is possible."""
+        rules, none = config or DecodingConfig(), self._unwritten
+        cuts = (rules.temperature, rules.top_k, rules.top_p)
+        choice = Choice(*cuts, none, EOS_ID, stop_at_end, self._restart)
+        n_at_once, numbers = 1, np.empty(0)  # random numbers, one for each token to come
+        while n > 0:
+            n_asked = min(n, n_at_once)
+            if config is not None:
+                more = uniforms.random(max(0, n_asked - len(numbers)))
+                numbers = np.concatenate([numbers, more])
+            given = None if config is None else numbers[:n_asked]
+            tokens, outcome, state = steps.generate(state, n_asked, given, choice)
+            yield from tokens
+            n, numbers = n - len(tokens), numbers[len(tokens) :]
+            if outcome == ENDED:
+                return
+            if outcome == COMPLETE:
+                n_at_once = min(2 * n_at_once, _MOST_AT_ONCE)
+                continue
+            uniform = None if config is None else float(numbers[0])
+            token = _chosen(steps, state, self._written, config, uniform)
             if token == EOS_ID and stop_at_end:
                 return
-            yield token, n_repeated
-            if n_tokens < max_tokens:
-                hidden, state = self._read(token, state)
+            yield token
+            n, numbers = n - 1, numbers[1:]
+            if n:
+                state = self._read(steps, token, state)
 
     def _writer(self) -> WordText | ByteText | code_text.CodeText:
         if self._reader is not None:
@@ -513,3 +504,17 @@ class TextSession:
         words = [written.decode() for written in self._trie.bytes]
         punctuated = self.tokenizer.kind == "word"
         return WordText(words, before, spaced, punctuated, self._border or "\n")
+
+
+def _chosen(
+    steps: Steps,
+    state: State,
+    candidates: Array,
+    config: DecodingConfig | None,
+    uniform: float | None,
+) -> int:
+    """One of some tokens: the most probable one without settings, else the one at a random number."""
+    log_probs_C = np.asarray(steps.log_probs(state))[0][candidates]
+    if config is None or uniform is None:
+        return int(candidates[log_probs_C.argmax()])
+    return int(candidates[drawn(log_probs_C, uniform, config)])

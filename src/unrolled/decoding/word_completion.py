@@ -14,18 +14,14 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count, groupby
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from unrolled.decoding.drawing import best
+from unrolled.decoding.steps import Array, State, Steps, log_softmax
 from unrolled.text.config import EOS_ID
-
-Layers = tuple[tuple[Tensor, ...], ...]
-"""A language model's state: the tensors of each layer, `[B, H]`."""
-
-ReadOn = Callable[[Sequence[int], Layers], tuple[Tensor, Layers]]
-"""Read one more token in each of B rows: ids and a state → log-probabilities `[B, V]` and a state."""
 
 WIDTH = 24
 """Number of hypotheses that are extended together in one step."""
@@ -84,49 +80,69 @@ class TokenTrie:
 
     def __init__(self, token_bytes: Sequence[bytes]) -> None:
         self.bytes = list(token_bytes)
+
+    @cached_property
+    def _by_bytes(self) -> tuple[list[bytes], list[int], Array]:
+        """The bytes of all tokens that have any, sorted, and their ids."""
         pairs = sorted((written, i) for i, written in enumerate(self.bytes) if written)
-        self._sorted = [written for written, _ in pairs]
-        self._ids = [i for _, i in pairs]
-        self._ids_N = torch.tensor(self._ids, dtype=torch.int64)
-        # Whether a token ends or continues a word made of complete characters. Part of a character may
-        # do either; this is decided once the character is complete.
-        begins = [_first_character(written) for written in self.bytes]
-        ends = [first is not None and not in_word(first) for first in begins]
+        ids = [i for _, i in pairs]
+        return [written for written, _ in pairs], ids, np.array(ids, np.int64)
+
+    # Whether a token ends or continues a word made of complete characters. Part of a character may
+    # do either; this is decided once the character is complete.
+
+    @cached_property
+    def ends(self) -> Array:
+        """Whether each token ends a word, `[V]`."""
+        begins = map(_first_character, self.bytes)
+        ends = np.array([first is not None and not in_word(first) for first in begins])
         ends[EOS_ID] = True
-        self.ends = torch.tensor(ends)
-        self.goes_on = torch.tensor(
-            [bool(w) and not end for w, end in zip(self.bytes, ends, strict=True)]
-        )
-        self.begins_with_space = torch.tensor(
+        return ends
+
+    @cached_property
+    def goes_on(self) -> Array:
+        """Whether each token continues a word, `[V]`."""
+        return np.array([bool(written) for written in self.bytes]) & ~self.ends
+
+    @cached_property
+    def begins_with_space(self) -> Array:
+        """Whether each token is a space, or a space and the beginning of a word, `[V]`."""
+        return np.array(
             [
                 w == b" " or (w[:1] == b" " and in_word(_first_character(w[1:]) or "a"))
                 for w in self.bytes
             ]
         )
-        self.inside_character = torch.tensor([bool(w) and 0x80 <= w[0] < 0xC0 for w in self.bytes])
+
+    @cached_property
+    def inside_character(self) -> Array:
+        """Whether each token begins inside a character, `[V]`."""
+        return np.array([bool(w) and 0x80 <= w[0] < 0xC0 for w in self.bytes])
 
     def beginning_with(self, prefix: bytes) -> list[int]:
         """The ids whose bytes begin with `prefix`, in the order of their bytes; all if it is empty."""
-        return self._ids[self._places_of(prefix)]
+        return self._by_bytes[1][self._places_of(prefix)]
 
-    def ids_beginning_with(self, prefix: bytes) -> Tensor:
-        """The same as a tensor, which shares memory with the trie."""
-        return self._ids_N[self._places_of(prefix)]
+    def ids_beginning_with(self, prefix: bytes) -> Array:
+        """The same as an array, which shares memory with the trie."""
+        return self._by_bytes[2][self._places_of(prefix)]
 
     def _places_of(self, prefix: bytes) -> slice:
         if not prefix:
             return slice(None)
         # UTF-8 never contains 0xFF, so the last byte can be incremented.
+        written = self._by_bytes[0]
         beyond = prefix[:-1] + bytes([prefix[-1] + 1])
-        return slice(bisect_left(self._sorted, prefix), bisect_left(self._sorted, beyond))
+        return slice(bisect_left(written, prefix), bisect_left(written, beyond))
 
     def agreeing(self, wanted: bytes) -> list[int]:
         """The ids that may come next where `wanted` must: one is a prefix of the other."""
         ids = self.beginning_with(wanted)
+        written, sorted_ids, _ = self._by_bytes
         for length in range(len(wanted) - 1, 0, -1):
-            start = bisect_left(self._sorted, wanted[:length])
-            while start < len(self._sorted) and self._sorted[start] == wanted[:length]:
-                ids.append(self._ids[start])
+            start = bisect_left(written, wanted[:length])
+            while start < len(written) and written[start] == wanted[:length]:
+                ids.append(sorted_ids[start])
                 start += 1
         return ids
 
@@ -157,7 +173,7 @@ class WordSearch:
     bytes covers only the `WIDTH` most probable ways to split them.
 
     Args:
-        read_on: reads one more token.
+        steps: the language model.
         trie: the trie of the vocabulary.
         typed: the characters of the word that are already typed.
         spaced: whether one space may come before the word.
@@ -169,7 +185,7 @@ class WordSearch:
 
     def __init__(
         self,
-        read_on: ReadOn,
+        steps: Steps,
         trie: TokenTrie,
         typed: str,
         spaced: bool,
@@ -177,23 +193,23 @@ class WordSearch:
         least_share: float = 1.0,
     ) -> None:
         self._least_share = least_share
-        self._read_on, self._trie = read_on, trie
+        self._model, self._trie = steps, trie
         self._typed, self._spaced, self._max_length = typed, spaced, max_length
-        self._states: list[Layers] = []
+        self._states: list[State] = []
         self._finished: defaultdict[str, float] = defaultdict(float)
         self._heap: list[_Child] = []
         self._order = count()  # breaks ties, so that nodes are never compared
 
-    def run(self, log_probs_1V: Tensor, state: Layers, wanted: bytes, k: int) -> list[Completion]:
+    def run(self, state: State, wanted: bytes, k: int) -> list[Completion]:
         """Return the k most probable words.
 
         Args:
-            log_probs_1V: log-probabilities of the next token, `[1, V]`.
             state: the model's state, of one row.
             wanted: the bytes with which the next tokens must begin.
             k: number of words.
         """
         self._states.append(state)
+        log_probs_1V = np.asarray(self._model.log_probs(state))
         root = _Node(0.0, b"", 0, 0)
         covered = 1.0
         if wanted:
@@ -214,7 +230,7 @@ class WordSearch:
             if mass > 0
         ]
 
-    def _cover(self, root: _Node, log_probs_BV: Tensor, wanted: bytes) -> float:
+    def _cover(self, root: _Node, log_probs_BV: Array, wanted: bytes) -> float:
         """Follow the ways to split the wanted bytes into tokens; return the total probability seen."""
         covered = 0.0
         nodes = [root]
@@ -223,7 +239,7 @@ class WordSearch:
             for node, log_probs_V in zip(nodes, log_probs_BV, strict=True):
                 left = wanted[len(node.written) :]
                 ids = self._trie.agreeing(left)
-                log_probs = log_probs_V[torch.tensor(ids)]
+                log_probs = log_probs_V[ids]
                 for log_prob, token in _best(log_probs, ids, 8 * _N_CHILDREN):
                     total = node.log_prob + log_prob
                     if len(self._trie.bytes[token]) < len(left):
@@ -231,44 +247,34 @@ class WordSearch:
                         partial.append((-total, next(self._order), node, token, written))
                     else:
                         self._push(total, node, token, self._trie.bytes[token][len(left) :])
-                beyond = torch.tensor([len(self._trie.bytes[i]) >= len(left) for i in ids])
-                covered += math.exp(node.log_prob) * log_probs[beyond].double().exp().sum().item()
+                beyond = np.array([len(self._trie.bytes[i]) >= len(left) for i in ids])
+                covered += math.exp(node.log_prob) * float(
+                    np.exp(log_probs[beyond].astype(float)).sum()
+                )
             nodes = []
             if partial:
                 nodes, log_probs_BV = self._step(heapq.nsmallest(WIDTH, partial))
         return covered
 
-    def _step(self, chosen: list[_Child]) -> tuple[list[_Node], Tensor]:
+    def _step(self, chosen: list[_Child]) -> tuple[list[_Node], Array]:
         chosen = sorted(chosen, key=lambda child: child[2].batch)
         groups = [
-            (batch, torch.tensor([child[2].row for child in children]))
+            (self._states[batch], [child[2].row for child in children])
             for batch, children in groupby(chosen, key=lambda child: child[2].batch)
         ]
-        state = tuple(
-            tuple(
-                torch.cat(
-                    [
-                        self._states[batch][layer][part].index_select(0, rows.to(tensor.device))
-                        for batch, rows in groups
-                    ]
-                )
-                for part, tensor in enumerate(parts)
-            )
-            for layer, parts in enumerate(self._states[0])
-        )
-        log_probs_BV, state = self._read_on([child[3] for child in chosen], state)
+        state = self._model.read([child[3] for child in chosen], self._model.rows(groups))
         self._states.append(state)
         batch = len(self._states) - 1
         nodes = [
             _Node(-cost, written, batch, row) for row, (cost, _, _, _, written) in enumerate(chosen)
         ]
-        return nodes, log_probs_BV
+        return nodes, np.asarray(self._model.log_probs(state))
 
-    def _expand(self, nodes: list[_Node], log_probs_BV: Tensor, k: int) -> None:
+    def _expand(self, nodes: list[_Node], log_probs_BV: Array, k: int) -> None:
         """End the word of each hypothesis, and queue its continuations."""
         trie = self._trie
-        p_end_B = log_probs_BV.double().exp() @ trie.ends.double()
-        follow: list[Tensor] = []
+        p_end_B = np.exp(log_probs_BV[:, trie.ends].astype(float)).sum(1)
+        follow: list[Array] = []
         for node, p_end in zip(nodes, p_end_B.tolist(), strict=True):
             text, n_read = codecs.utf_8_decode(node.written, "strict", False)
             if n_read < len(node.written):
@@ -278,11 +284,13 @@ class WordSearch:
                 self._finished[text] += math.exp(node.log_prob) * p_end
             may_space = self._spaced and not text
             follow.append(trie.goes_on | trie.begins_with_space if may_space else trie.goes_on)
-        masked_BV = log_probs_BV.masked_fill(~torch.stack(follow), -math.inf)
-        values_BC, tokens_BC = masked_BV.topk(min(_N_CHILDREN, masked_BV.shape[1]), 1)
+        masked_BV = np.where(np.stack(follow), log_probs_BV, -math.inf)
+        n_last = max(0, masked_BV.shape[1] - _N_CHILDREN)
+        bounds_B = np.partition(masked_BV, n_last, axis=1)[:, n_last]
         least = self._least(k)
-        for node, values, tokens in zip(nodes, values_BC.tolist(), tokens_BC.tolist(), strict=True):
-            for log_prob, token in zip(values, tokens, strict=True):
+        for node, masked_V, bound in zip(nodes, masked_BV, bounds_B, strict=True):
+            tokens = np.flatnonzero(masked_V >= bound)
+            for log_prob, token in _best(masked_V[tokens], tokens, _N_CHILDREN):
                 total = node.log_prob + log_prob
                 if total == -math.inf or total < least:
                     break
@@ -321,7 +329,7 @@ class WordSearch:
 
 
 def words_from(
-    scores_of: Callable[[Tensor], Tensor], trie: TokenTrie, typed: str, prefix: str, k: int
+    scores_of: Callable[[Array], Array], trie: TokenTrie, typed: str, prefix: str, k: int
 ) -> list[Completion]:
     """Return the k most probable tokens that begin with a prefix, for a word vocabulary.
 
@@ -338,20 +346,18 @@ def words_from(
     ids = trie.ids_beginning_with(prefix.encode())
     if not len(ids):
         return []
-    log_probs = scores_of(ids).double()
+    log_probs = scores_of(ids).astype(np.float64)
     if prefix:
-        log_probs = log_probs.log_softmax(0)
-    values, places = log_probs.topk(min(k, len(ids)))
+        log_probs = log_softmax(log_probs)
     return [
         Completion(typed + trie.bytes[token].decode()[len(prefix) :], math.exp(log_prob), typed)
-        for log_prob, token in zip(values.tolist(), ids[places].tolist(), strict=True)
+        for log_prob, token in _best(log_probs, ids, k)
     ]
 
 
-def _best(log_probs: Tensor, ids: list[int], n: int) -> Iterator[tuple[float, int]]:
-    values, places = log_probs.topk(min(n, len(ids)))
-    for value, place in zip(values.tolist(), places.tolist(), strict=True):
-        yield value, ids[place]
+def _best(log_probs: Array, ids: Sequence[int] | Array, n: int) -> Iterator[tuple[float, int]]:
+    for place in best(log_probs, n).tolist():
+        yield float(log_probs[place]), int(ids[place])
 
 
 def _first_character(written: bytes) -> str | None:

@@ -21,6 +21,12 @@ _KERNELS = {"rnn": 0, "rnn_relu": 1, "gru": 2, "lstm": 3}
 """The numbers of cells in `native/cells.h`."""
 
 
+def kernel_cell(name: str) -> Cell:
+    """What the kernels know of a cell, by its name in recipes."""
+    cell = CELLS[name]
+    return Cell(_KERNELS[name], cell.n_gates, cell.n_states)
+
+
 class Translator:
     """Embeddings, recurrent encoder, bridge, and a decoder that searches.
 
@@ -69,7 +75,7 @@ class Translator:
     def _decoder(
         self, weights: Weights, target: Array, scale: float, head: Array, bias: Array
     ) -> DecoderWeights:
-        config, cell = self.config, CELLS[self.config.cell]
+        config = self.config
         E, H, M = config.embedding_size, config.hidden_size, self.encoder.output_size
         score = None if config.attention == "none" else config.attention
         n_outputs = head.shape[1]
@@ -91,7 +97,7 @@ class Translator:
             )
         ]
         return DecoderWeights(
-            cell=Cell(_KERNELS[config.cell], cell.n_gates, cell.n_states),
+            cell=kernel_cell(config.cell),
             embedding=target,
             scale=scale,
             layers=tuple(LayerWeights(w.w_ih, w.w_hh, w.b_ih, w.b_hh) for w in layers),

@@ -13,6 +13,7 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.exports.runtime import is_exported
 from unrolled.layers.neural_cache import ContinuousCache
 from unrolled.metrics.display import WIDTH, aligned, signature_lines, title
+from unrolled.predictors.continuing import session
 from unrolled.predictors.precision import recurrent_precision
 from unrolled.predictors.representation import represent
 from unrolled.tasks import notebook
@@ -118,14 +119,7 @@ class LanguagePredictor:
             ConfigError: the model reads from right to left.
         """
         check_forward(self.recipe.model, "continuing a text")
-        data = self.recipe.data
-        borders = {"line": "\n", "paragraph": "\n\n", "separator": f"\n{data.separator}\n"}
-        return TextSession(
-            self.model,
-            self.tokenizers[ROLE],
-            border=borders.get(data.documents, ""),
-            restart=data.restart,
-        )
+        return session(self.model, self.tokenizers[ROLE], self.recipe.data)
 
     def complete(self, text: str, k: int = 3) -> list[Completion]:
         """Return ranked completions of the last word of a text, or the next word."""

@@ -89,6 +89,8 @@ _SETTINGS = {
     "ngram_characters",
     "pair": "encoder condition target projection_size bidirectional head learned_start "
     "label_smoothing class_weights forget_bias ngrams features ngram_characters ngrams_by_first",
+    "language_model": "embedding n_layers tied input_rate between_rate output_rate locked head cutoffs "
+    "recurrent_weight_rate n_samples direction forget_bias",
     "tag": "head transitions n_layers bidirectional forget_bias",
     "translate": "encoder_size encoder_layers decoder_layers bidirectional attention input_feeding "
     "copying label_smoothing sampling_rate tied_embeddings forget_bias",
@@ -102,6 +104,7 @@ _ADDED = {
     **dict.fromkeys(("pretrained", "pretrained_sizes", "features"), ()),
     **dict.fromkeys(("ngrams", "ngram_characters"), 0),
     "copying": "none",
+    "direction": "forward",
 }
 """Settings that older runs lack, and the values that those runs were trained with."""
 
@@ -129,7 +132,7 @@ def _opened(folder: Path, load: Slow) -> TextPredictor | TokenPredictor | Transl
         raise Refused("an ensemble")
     mapping = read_config(folder)
     task = TASKS[mapping["task"]]
-    model = _model_settings(task.name, mapping["model"])
+    model = model_settings(task.name, mapping["model"])
     tokenizers = load_tokenizers(folder)
     if any(getattr(each, "code", None) for each in tokenizers.values()):
         raise Refused("tokens of code")
@@ -150,7 +153,7 @@ def _opened(folder: Path, load: Slow) -> TextPredictor | TokenPredictor | Transl
     return found
 
 
-def _model_settings(task: str, section: Mapping[str, Any]) -> SimpleNamespace:
+def model_settings(task: str, section: Mapping[str, Any]) -> SimpleNamespace:
     """The `[model]` section, without what only concerns training.
 
     Raises:

@@ -20,6 +20,7 @@ from torch import Tensor
 from unrolled import nn
 from unrolled.config import Layers, Range, Rate, Share, Width, check_fields
 from unrolled.errors import ConfigError
+from unrolled.generating import LanguageWeights
 from unrolled.layers.dropout import LockedDropout, dropped_embedding
 from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
 from unrolled.layers.neural_cache import ContinuousCache
@@ -32,6 +33,7 @@ from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
+from unrolled.tasks.language_model_steps import kernel_weights
 from unrolled.tasks.roles import Tokenizers
 from unrolled.tasks.task import State, StreamTask
 from unrolled.text.config import PAD_ID, SPECIALS, TextConfig
@@ -275,6 +277,12 @@ class LanguageModel(nn.Module):
     def packed(self, before: Packed | None = None, *, many_steps: bool = False) -> Packed | None:
         """Pack the current recurrent weights for one loop; see `RecurrentStack.packed`."""
         return self.layers.packed(before, many_steps=many_steps)
+
+    def kernel_weights(self) -> LanguageWeights | None:
+        """The current weights for many steps in the kernels; None if `step` is not what they compute."""
+        methods = (type(self).step, type(self)._embed)
+        is_own = methods == (LanguageModel.step, LanguageModel._embed)
+        return kernel_weights(self) if is_own else None
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from unrolled.config import PositiveCount, Range, Seed, Threads, Width, check_fields, require
+from unrolled.system import n_cores
 
 Tokens = Literal["space", "word"]
 Borders = Literal["line", "document", "none"]
@@ -104,11 +104,7 @@ class VectorsConfig:
     @property
     def n_threads(self) -> int:
         """`threads`, or for 0 the number of cores that this process may use."""
-        if self.threads:
-            return self.threads
-        if hasattr(os, "sched_getaffinity"):
-            return len(os.sched_getaffinity(0))
-        return os.cpu_count() or 1
+        return self.threads or n_cores()
 
 
 OF_COUNTING = frozenset(
