@@ -120,15 +120,15 @@ ALWAYS_INLINE void prefetch_rows(const ForwardLine* lines, long from, long to, l
   }
 }
 
-// Fetches the packed weights of the next panel while the tiles of rows of this one are computed: large weights come from
-// the third cache, for which the first tile would wait.
+// Fetches the packed weights of the next panel while the tiles of rows of this one are computed: large weights come
+// from the third cache, for which the first tile would wait.
 struct NextPanel {
   const float* at;
   long n = 0;  // floats for each tile
   bool is_fetched;
   NextPanel(const float* packed, long size, long n_tiles, long n_weights) : at(packed) {
-    // Small weights stay in the second cache, and for few tiles, asking would take longer than waiting. With 32 registers,
-    // tiles are so large that no difference was measured.
+    // Small weights stay in the second cache, and for few tiles, asking would take longer than waiting. With 32
+    // registers, tiles are so large that no difference was measured.
     is_fetched = N_REGISTERS == 16 && n_weights >= 1L << 18 && n_tiles >= 8;
     if (is_fetched) n = round_up(ceil_div(size, n_tiles), 16);
   }
@@ -226,7 +226,8 @@ void forward_cell(const Recurrence& r, float* base, int member, Team& team) {
           constexpr int NV = decltype(width)::value;
           const long unit = panels.unit(panel), columns = unit * n_gates(CELL), n_real = H - unit;
           const long in_product = is_gated(CELL) ? panel * s.product_unit : columns;
-          NextPanel next(s.w_hh + next_columns(panel) * H, H * NV * W, ceil_div(n, tile_rows(NV)), n_gates(CELL) * H * H);
+          NextPanel next(s.w_hh + next_columns(panel) * H, H * NV * W, ceil_div(n, tile_rows(NV)),
+                         n_gates(CELL) * H * H);
           tile_over<tile_rows(NV)>(n, [&](long i, long n_rows) {
             next.fetch_part();
             if (next.is_fetched)

@@ -1,6 +1,6 @@
-// Runs the kernels of decoders and of products in bfloat16 on random shapes, in arrays of exactly their size, so that the
-// sanitizers see every memory access beyond them. Losses and products are compared with plain loops in double, layers and
-// decoders in bfloat16 with those in float32, and searches with each other. Usage: check_decoders [rounds].
+// Runs the kernels of decoders and of products in bfloat16 on random shapes, in arrays of exactly their size, so that
+// the sanitizers see every memory access beyond them. Losses and products are compared with plain loops in double,
+// layers and decoders in bfloat16 with those in float32, and searches with each other. Usage: check_decoders [rounds].
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
