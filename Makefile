@@ -82,8 +82,8 @@ sanitize: $(VENV)/dev  ## test the kernels with the address, undefined-behaviour
 	@for kind in address,undefined thread; do \
 	  cmake -S . -B build/$$kind -DPython_EXECUTABLE=$(abspath $(BIN))/python \
 	    -DUNROLLED_KERNEL_FLAGS="-O1;-g" -DCMAKE_CXX_FLAGS="-fsanitize=$$kind -fno-sanitize-recover=all" >/dev/null && \
-	  cmake --build build/$$kind --target check_kernels check_vectors >/dev/null && \
-	  echo "$$kind" && for program in check_kernels check_vectors; do \
+	  cmake --build build/$$kind --target check_kernels check_decoders check_vectors >/dev/null && \
+	  echo "$$kind" && for program in check_kernels check_decoders check_vectors; do \
 	    UNROLLED_THREADS_FROM=own build/$$kind/$$program 60 || exit 1; done || exit 1; done
 
 mutate: $(VENV)/dev  ## mutation testing: put faults into the kernels and report which the tests detect

@@ -110,6 +110,34 @@ ALWAYS_INLINE void finish_step(const Tile<NV>& gates, long n_rows, const float* 
   }
 }
 
+// Asks for what the rows of the next tile need: they are too far apart for the processor to guess.
+template <int CELL, int NV>
+ALWAYS_INLINE void prefetch_rows(const ForwardLine* lines, long from, long to, long in_product, long unit, long in_c) {
+  for (long m = from; m < to; m++) {
+    prefetch(lines[m].product + in_product, NV * W);
+    prefetch(lines[m].y + unit, W);
+    if (CELL == LSTM) prefetch(lines[m].c_before + in_c, W);
+  }
+}
+
+// Fetches the packed weights of the next panel while the tiles of rows of this one are computed: large weights come
+// from the third cache, for which the first tile would wait.
+struct NextPanel {
+  const float* at;
+  long n = 0;  // floats for each tile
+  bool is_fetched;
+  NextPanel(const float* packed, long size, long n_tiles, long n_weights) : at(packed) {
+    // Small weights stay in the second cache, and for few tiles, asking would take longer than waiting. With 32
+    // registers, tiles are so large that no difference was measured.
+    is_fetched = N_REGISTERS == 16 && n_weights >= 1L << 18 && n_tiles >= 8;
+    if (is_fetched) n = round_up(ceil_div(size, n_tiles), 16);
+  }
+  void fetch_part() {
+    prefetch_later(at, n);
+    at += n;
+  }
+};
+
 template <int CELL>
 void pack_forward(const Recurrence& r, const GatePanels<CELL>& panels, const ForwardScratch<CELL>& s, int member,
                   int team_size) {
@@ -143,6 +171,9 @@ void forward_cell(const Recurrence& r, float* base, int member, Team& team) {
   pack_forward<CELL>(r, panels, s, member, team.size);
   team.wait();
   const Range mine = share.by_columns ? Range(panels.n_panels, member, team.size) : Range(panels.n_panels, 0, 1);
+  const auto next_columns = [&](long panel) {
+    return panels.unit(panel + 1 < mine.to ? panel + 1 : mine.from) * n_gates(CELL);
+  };
 
   for (long s0 = 0, s1; s0 < n_steps; s0 = s1) {
     for (s1 = s0 + 1; s1 < n_steps && r.plan.first[s1 + 1] - r.plan.first[s0] <= FORWARD_CHUNK; s1++) {}
@@ -161,7 +192,10 @@ void forward_cell(const Recurrence& r, float* base, int member, Team& team) {
         constexpr int NV = decltype(width)::value;
         const long columns = panels.unit(panel) * n_gates(CELL);
         const long in_product = is_gated(CELL) ? panel * s.product_unit : columns;
+        NextPanel next(s.w_ih + next_columns(panel) * r.D, r.D * NV * W, ceil_div(n_cells, tile_rows(NV)),
+                       n_gates(CELL) * H * r.D);
         tile_over<tile_rows(NV)>(n_cells, [&](long i, long n_rows) {
+          next.fetch_part();
           Tile<NV> acc;
           for (int v = 0; v < NV; v++)
             for (int m = 0; m < n_rows; m++) acc[m][v] = load(s.bias + columns + v * W);
@@ -192,7 +226,13 @@ void forward_cell(const Recurrence& r, float* base, int member, Team& team) {
           constexpr int NV = decltype(width)::value;
           const long unit = panels.unit(panel), columns = unit * n_gates(CELL), n_real = H - unit;
           const long in_product = is_gated(CELL) ? panel * s.product_unit : columns;
+          NextPanel next(s.w_hh + next_columns(panel) * H, H * NV * W, ceil_div(n, tile_rows(NV)),
+                         n_gates(CELL) * H * H);
           tile_over<tile_rows(NV)>(n, [&](long i, long n_rows) {
+            next.fetch_part();
+            if (next.is_fetched)
+              prefetch_rows<CELL, NV>(s.lines, i + n_rows, smaller(n, i + n_rows + tile_rows(NV)), in_product, unit,
+                                      panel * c_before_unit);
             Tile<NV> acc;
             for (int m = 0; m < n_rows; m++)
               for (int v = 0; v < NV; v++)

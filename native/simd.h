@@ -41,6 +41,15 @@ ALWAYS_INLINE Vec load(const float* p) { return *(const UnalignedVec*)p; }
 ALWAYS_INLINE void store(float* p, Vec v) { *(UnalignedVec*)p = v; }
 ALWAYS_INLINE Vec splat(float x) { return x - Vec{}; }
 
+// Asks for n floats that are needed soon. Reading beyond the end of an array is harmless here.
+ALWAYS_INLINE void prefetch(const float* p, long n) {
+  for (long i = 0; i < n; i += 16) __builtin_prefetch(p + i);
+}
+// The same for numbers that are needed a little later: into the second cache.
+ALWAYS_INLINE void prefetch_later(const float* p, long n) {
+  for (long i = 0; i < n; i += 16) __builtin_prefetch(p + i, 0, 2);
+}
+
 // The first n lanes, 0 ≤ n < W; the others are zero, and their memory is not accessed.
 #if UNROLLED_LANES == 16
 ALWAYS_INLINE Vec load_part(const float* p, long n) {
