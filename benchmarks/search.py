@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,7 +48,9 @@ def program(folder: Path) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(folder))  # for the other modules of the program
     spec.loader.exec_module(module)
+    sys.path.remove(str(folder))
     return module.Model(folder)
 
 
