@@ -48,7 +48,19 @@ def train_command(
     data, out = folder / "data.tsv", folder / "run"
     lines = [columns or ("text", "label"), *rows]
     data.write_text("\n".join("\t".join(row) for row in lines) + "\n", encoding="utf-8")
-    return ["train", "--task", task, "--data", str(data), "--out", str(out), *QUICK, *options]
+    alone = [] if task == "tag" else ["--model.ngrams", "0"]  # so that the baselines are better
+    return [
+        "train",
+        "--task",
+        task,
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        *QUICK,
+        *alone,
+        *options,
+    ]
 
 
 def train(folder: Path, *options: str, **given) -> Path:
